@@ -1,0 +1,185 @@
+"""Transformer layers for T towers at once: activations are [T,B,S,D] and every parameter carries the tower axis first.
+
+Two towers then cost batched matrix products, not a loop. Initializers here only name shapes; `two_head.init` draws.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Integer
+
+from gidd_jax.replica import Exchange, attention, paired_attention
+from gidd_jax.types import PRNGKey
+
+FLOAT32 = jnp.dtype("float32")
+_shape_only = nn.initializers.zeros
+
+
+class Dense(nn.Module):
+    """y = x W + b per tower, [T,B,S,D] -> [T,B,S,F]; `dtype` of the inputs, `out_dtype` of product and bias."""
+
+    features: int
+    dtype: jnp.dtype
+    out_dtype: jnp.dtype = FLOAT32
+
+    @nn.compact
+    def __call__(self, x_TxBxSxD: Float[Array, "T B S D"]) -> Float[Array, "T B S F"]:
+        towers, *_, width = x_TxBxSxD.shape
+        kernel_TxDxF = self.param("kernel", _shape_only, (towers, width, self.features))
+        bias_TxF = self.param("bias", _shape_only, (towers, self.features))
+        y_TxBxSxF = jnp.einsum(
+            "tbsd,tdf->tbsf",
+            x_TxBxSxD.astype(self.dtype),
+            kernel_TxDxF.astype(self.dtype),
+            preferred_element_type=self.out_dtype,
+        )
+        return y_TxBxSxF + bias_TxF[:, None, None, :].astype(self.out_dtype)
+
+
+class Embedding(nn.Module):
+    """Rows of a table per tower, [B,S] -> [T,B,S,D], as a one-hot product: its gradient needs no scatter."""
+
+    towers: int
+    entries: int
+    width: int
+
+    @nn.compact
+    def __call__(self, index_BxS: Integer[Array, "B S"]) -> Float[Array, "T B S D"]:
+        table_TxVxD = self.param("embedding", _shape_only, (self.towers, self.entries, self.width))
+        one_hot_BxSxV = jax.nn.one_hot(index_BxS, self.entries)
+        return jnp.einsum("bsv,tvd->tbsd", one_hot_BxSxV, table_TxVxD, precision="highest")
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(variance + 1e-5) * scale + bias over the width, per tower, in float32."""
+
+    @nn.compact
+    def __call__(self, x_TxBxSxD: Float[Array, "T B S D"]) -> Float[Array, "T B S D"]:
+        towers, *_, width = x_TxBxSxD.shape
+        scale_TxD = self.param("scale", _shape_only, (towers, width))
+        bias_TxD = self.param("bias", _shape_only, (towers, width))
+        centred = x_TxBxSxD - x_TxBxSxD.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + 1e-5) * scale_TxD[:, None, None, :] + bias_TxD[:, None, None, :]
+
+
+def dropout(key: PRNGKey, x: Float[Array, "*shape"], rate: float) -> Float[Array, "*shape"]:
+    """Zero each entry with probability `rate`, rounded to 1/256, and divide the rest by the exact keep probability.
+
+    Four entries share one 32-bit draw. The key is consumed.
+    """
+    keep = round(256 * (1 - rate))
+    words = jax.random.bits(key, (-(-x.size // 4),), jnp.uint32)
+    bytes_ = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[: x.size].reshape(x.shape)
+    return jnp.where(bytes_ < keep, x * (256 / keep), jnp.zeros_like(x))
+
+
+class Dropout(nn.Module):
+    """`dropout` with a key of its own per call; the identity at rate 0 or when no dropout key was given."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        if self.rate == 0 or not self.has_rng("dropout"):
+            return x
+        return dropout(self.make_rng("dropout"), x, self.rate)
+
+
+@jax.custom_jvp
+def scale_gradient(x: Float[Array, "*shape"], g: Float[Array, ""]) -> Float[Array, "*shape"]:
+    """x, unchanged to the bit; the gradient that returns through it is multiplied by g, and cut exactly at g = 0."""
+    return x
+
+
+@scale_gradient.defjvp
+def _scale_gradient_jvp(primals, tangents):
+    x, g = primals
+    # Masked, not only multiplied: 0 * inf would poison the trunk.
+    return x, jnp.where(g == 0, 0.0, tangents[0]) * g
+
+
+def rotary_angles(side: int, d_head: int, base: float = 10.0) -> Float[np.ndarray, "S half"]:
+    """Angles of two-dimensional rotary positions on a side x side board, [S, d_head/2] radians.
+
+    The first half of the pairs turns with the row, the second with the column, at base^(-i / (d_head/4)) radians per
+    cell, i = 0, 1, ... Source: sotaku (base 10).
+    """
+    frequency = base ** (-np.arange(d_head // 4) / (d_head // 4))
+    row, column = np.divmod(np.arange(side * side), side)
+    return np.concatenate([row[:, None] * frequency[None, :], column[:, None] * frequency[None, :]], axis=1)
+
+
+def rotate(x: Float[Array, "*batch S Dh"], angles_SxP: Float[np.ndarray, "S half"]) -> Float[Array, "*batch S Dh"]:
+    """Turn the pairs (x[p], x[p + Dh/2]) by their angles, so that q k^T depends on differences of positions only."""
+    angles = angles_SxP.reshape((1,) * (x.ndim - 2) + angles_SxP.shape)
+    cosine, sine = jnp.asarray(np.cos(angles), x.dtype), jnp.asarray(np.sin(angles), x.dtype)
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention, full and bidirectional; two towers are coupled by g (`replica.paired_attention`)."""
+
+    heads: int
+    dtype: jnp.dtype
+    dropout: float
+    exchange: Exchange
+    rotary: Callable[[Array], Array] | None = None
+
+    @nn.compact
+    def __call__(self, x_TxBxSxD: Float[Array, "T B S D"], g: Float[Array, ""]) -> Float[Array, "T B S D"]:
+        towers, batch, cells, width = x_TxBxSxD.shape
+        qkv = Dense(3 * width, self.dtype, self.dtype, name="qkv")(x_TxBxSxD)
+        qkv = qkv.reshape(towers, batch, cells, 3, self.heads, width // self.heads)
+        q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK = qkv.transpose(3, 0, 1, 4, 2, 5)
+        if self.rotary is not None:
+            q_TxBxHxSxK, k_TxBxHxSxK = self.rotary(q_TxBxHxSxK), self.rotary(k_TxBxHxSxK)
+        attend = partial(attention, on_weights=Dropout(self.dropout))
+        if towers == 2:
+            mixed = paired_attention(q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK, g, attend, self.exchange)
+        else:
+            mixed = attend(q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK)
+        mixed_TxBxSxD = mixed.transpose(0, 1, 3, 2, 4).reshape(towers, batch, cells, width)
+        return Dense(width, self.dtype, name="out")(mixed_TxBxSxD)
+
+
+class FeedForward(nn.Module):
+    """W_2 relu(W_1 x + b_1) + b_2."""
+
+    hidden: int
+    dtype: jnp.dtype
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x_TxBxSxD: Float[Array, "T B S D"]) -> Float[Array, "T B S D"]:
+        hidden_TxBxSxF = jax.nn.relu(Dense(self.hidden, self.dtype, self.dtype, name="up")(x_TxBxSxD))
+        return Dense(x_TxBxSxD.shape[-1], self.dtype, name="out")(Dropout(self.dropout)(hidden_TxBxSxF))
+
+
+class Block(nn.Module):
+    """One transformer layer. pre: x + f(norm(x)); post: norm(x + f(x)), as torch's `norm_first=False`."""
+
+    heads: int
+    hidden: int
+    norm: str
+    dropout: float
+    dtype: jnp.dtype
+    exchange: Exchange
+    rotary: Callable[[Array], Array] | None = None
+
+    @nn.compact
+    def __call__(self, x_TxBxSxD: Float[Array, "T B S D"], g: Float[Array, ""]) -> Float[Array, "T B S D"]:
+        attend = Attention(self.heads, self.dtype, self.dropout, self.exchange, self.rotary, name="attention")
+        feed = FeedForward(self.hidden, self.dtype, self.dropout, name="feed")
+        drop = Dropout(self.dropout)
+        norm_attention, norm_feed = LayerNorm(name="norm_attention"), LayerNorm(name="norm_feed")
+        if self.norm == "pre":
+            x_TxBxSxD = x_TxBxSxD + drop(attend(norm_attention(x_TxBxSxD), g))
+            return x_TxBxSxD + drop(feed(norm_feed(x_TxBxSxD)))
+        x_TxBxSxD = norm_attention(x_TxBxSxD + drop(attend(x_TxBxSxD, g)))
+        return norm_feed(x_TxBxSxD + drop(feed(x_TxBxSxD)))

@@ -1,0 +1,287 @@
+"""The two-head denoiser: a jump head (which token was there) and a holding head (was this token resampled).
+
+The heads share one trunk, or each has a tower of its own and the towers are coupled by replica attention. The trunk is
+written once for T towers: T = 1 shared, T = 2 with tower 0 holding and tower 1 jump. Flax stays behind `init`/`apply`.
+"""
+
+import dataclasses
+import math
+from functools import lru_cache, partial
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
+
+from gidd_jax.models.layers import Block, Dense, Embedding, LayerNorm, rotary_angles, rotate, scale_gradient
+from gidd_jax.replica import swap
+from gidd_jax.types import PRNGKey, Scalar, Tree
+
+Cross = Literal["normal", "zero", "shuffle"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoHeadConfig:
+    """Static shape of the model; another config is another compile.
+
+    `mask_token` adds the id digits + 1. `norm="post"` with learned positions, `given=False`, a shared trunk and no time
+    is the source posts' stored code (806,026 parameters), blind to which cells are given.
+    """
+
+    cells: int
+    digits: int
+    box_rows: int
+    box_cols: int
+    mask_token: bool = False
+    d_model: int = 128
+    layers: int = 4
+    heads: int = 4
+    d_ff: int = 512
+    trunk: Literal["towers", "shared"] = "towers"
+    norm: Literal["pre", "post"] = "pre"
+    positions: Literal["learned", "rope"] = "learned"
+    given: bool = True
+    time: bool = False
+    gated: bool = False
+    gate_stop: bool = True
+    iterations: int = 1
+    dropout: float = 0.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self):
+        def require(truth: bool, complaint: str):
+            if not truth:
+                raise ValueError(f"TwoHeadConfig: {complaint}")
+
+        choices = {"trunk": ("towers", "shared"), "norm": ("pre", "post"), "positions": ("learned", "rope")}
+        choices["dtype"] = ("float32", "bfloat16")
+        for name, allowed in choices.items():
+            require(getattr(self, name) in allowed, f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
+        require(
+            self.digits == self.box_rows * self.box_cols and self.cells == self.digits**2,
+            f"a board of {self.box_rows} x {self.box_cols} boxes has {self.box_rows * self.box_cols} digits and its "
+            f"square of cells, not {self.digits} and {self.cells}",
+        )
+        require(min(self.layers, self.heads, self.d_ff, self.iterations) >= 1, "sizes and iterations start at 1")
+        require(self.d_model % (2 * self.heads) == 0, f"d_model {self.d_model} must be a multiple of 2 x heads")
+        require(
+            self.positions != "rope" or self.d_model % (4 * self.heads) == 0,
+            f"rope needs d_model {self.d_model} to be a multiple of 4 x heads",
+        )
+        require(self.mask_token or not self.gated, "gated needs mask_token")
+        require(0 <= self.dropout < 1, f"dropout {self.dropout} must lie in [0, 1)")
+
+    @property
+    def towers(self) -> int:
+        return 2 if self.trunk == "towers" else 1
+
+    @property
+    def mask_id(self) -> int:
+        return self.digits + 1
+
+
+class Couplings(NamedTuple):
+    """The dials between the heads, traced scalars in [0, 1].
+
+    attention: towers read each other's keys and values; 0 = two independent models.
+    gradient, gradient_jump: share of the holding (jump) head's gradient that enters its trunk; 0 = the head is a probe.
+    gate: how much of e_MASK replaces a cell the holding head suspects, in the jump's second pass.
+    """
+
+    attention: Scalar = 0.0
+    gradient: Scalar = 1.0
+    gradient_jump: Scalar = 1.0
+    gate: Scalar = 0.0
+
+
+class Heads(NamedTuple):
+    """Outputs for I iterations.
+
+    jump: logits of the clean digit minus 1. holding: logit that the cell was resampled. features: what the heads read
+    in the last iteration, after the final norm if there is one; under a gate each tower's own pass, a shared trunk's
+    second.
+    """
+
+    jump: Float[Array, "I B S V"]
+    holding: Float[Array, "I B S"]
+    features: Float[Array, "T B S D"]
+
+
+def _roll_boards(x: Array, axis: int) -> Array:
+    return jnp.roll(x, 1, axis)
+
+
+# What a tower reads of the other: its keys and values, nothing (the 1/(1+g) stays), or those of another board.
+_EXCHANGE = {
+    "normal": swap,
+    "zero": lambda k, v: (k[::-1], jnp.zeros_like(v)),
+    "shuffle": lambda k, v: (_roll_boards(k[::-1], 1), _roll_boards(v[::-1], 1)),
+}
+# What the second pass reads of the holding head's p [B,S].
+_READ_GATE = {"normal": lambda p: p, "zero": jnp.zeros_like, "shuffle": lambda p: _roll_boards(p, 0)}
+
+
+class _TwoHead(nn.Module):
+    config: TwoHeadConfig
+    cross: str
+
+    def setup(self):
+        c = self.config
+        dtype = jnp.dtype(c.dtype)
+        table = partial(Embedding, c.towers, width=c.d_model)
+        self.token = table(c.digits + 1 + c.mask_token)
+        if c.positions == "learned":
+            self.position = table(c.cells)
+        if c.given:
+            self.given_flag = table(2)
+        if c.time:
+            self.time_in, self.time_out = Dense(c.d_model, dtype), Dense(c.d_model, dtype)
+        rotary = None
+        if c.positions == "rope":
+            rotary = partial(rotate, angles_SxP=rotary_angles(c.digits, c.d_model // c.heads))
+        block = partial(Block, c.heads, c.d_ff, c.norm, c.dropout, dtype, _EXCHANGE[self.cross], rotary)
+        self.blocks = [block() for _ in range(c.layers)]
+        if c.norm == "pre":
+            self.norm = LayerNorm()
+        if c.iterations > 1:
+            self.feedback = Dense(c.d_model, dtype)
+        self.jump = Dense(c.digits, dtype)
+        self.holding = Dense(1, dtype)
+
+    def __call__(self, z_BxS: Array, given_BxS: Array, t_B: Array, couplings: Couplings) -> Heads:
+        token_TxBxSxD = self.token(z_BxS)
+        context_TxBxSxD = self._context(z_BxS, given_BxS, t_B)
+        first = self._iterate(token_TxBxSxD + context_TxBxSxD, couplings)
+        if not self.config.gated:
+            return first
+        p_BxS = self._suspicion(first.holding[-1], given_BxS, couplings.gate)
+        mask_TxBxSxD = self.token(jnp.full_like(z_BxS, self.config.mask_id))
+        gated_TxBxSxD = token_TxBxSxD + p_BxS[None, :, :, None] * (mask_TxBxSxD - token_TxBxSxD)
+        gated_TxBxSxD = jnp.concatenate([token_TxBxSxD[:-1], gated_TxBxSxD[-1:]])
+        second = self._iterate(gated_TxBxSxD + context_TxBxSxD, couplings)
+        features_TxBxSxD = jnp.concatenate([first.features[:-1], second.features[-1:]])
+        return Heads(second.jump, first.holding, features_TxBxSxD)
+
+    def _context(self, z_BxS: Array, given_BxS: Array, t_B: Array) -> Array:
+        """What the embedding adds to the token: position, given flag, time. [T,B or 1,S or 1,D]"""
+        c = self.config
+        context = jnp.zeros((c.towers, 1, 1, c.d_model))
+        if c.positions == "learned":
+            context = context + self.position(jnp.arange(c.cells)[None, :])
+        if c.given:
+            context = context + self.given_flag(given_BxS.astype(jnp.int32))
+        if c.time:
+            frequency = 10_000.0 ** (-jnp.arange(c.d_model // 2) / (c.d_model // 2))
+            angle_BxP = 1000.0 * t_B[:, None] * frequency[None, :]
+            wave_BxD = jnp.concatenate([jnp.sin(angle_BxP), jnp.cos(angle_BxP)], axis=1)
+            wave_TxBx1xD = jnp.broadcast_to(wave_BxD[None, :, None, :], (c.towers, len(t_B), 1, c.d_model))
+            context = context + self.time_out(jax.nn.relu(self.time_in(wave_TxBx1xD)))
+        return context
+
+    def _suspicion(self, holding_BxS: Array, given_BxS: Array, gate: Array) -> Array:
+        """g p, the weight of e_MASK in e' = (1 - g p) e(z) + g p e_MASK; exactly 0 at given cells and at g = 0."""
+        if self.config.gate_stop:
+            holding_BxS = jax.lax.stop_gradient(holding_BxS)
+        # Masked before the sigmoid: a logit that is not finite must not reach the other tower through 0 * inf.
+        p_BxS = jax.nn.sigmoid(jnp.where(gate > 0, holding_BxS, 0.0))
+        return gate * jnp.where(given_BxS, 0.0, _READ_GATE[self.cross](p_BxS))
+
+    def _iterate(self, embedding_TxBxSxD: Array, couplings: Couplings) -> Heads:
+        """h = stack(e + h_prev + Linear(softmax(jump_prev))) with shared weights; both terms are absent at first.
+
+        Each tower keeps its own h_prev; the jump is fed back to its own tower only, so uncoupled towers stay so.
+        """
+        features_TxBxSxD, jump_BxSxV, holding_BxS = self._stack(embedding_TxBxSxD, couplings)
+        if self.config.iterations == 1:
+            return Heads(jump_BxSxV[None], holding_BxS[None], features_TxBxSxD)
+
+        def again(module, carry, _):
+            h_TxBxSxD, jump_BxSxV = carry
+            fed_1xBxSxD = module.feedback(jax.nn.softmax(jump_BxSxV)[None])
+            fed_TxBxSxD = jnp.concatenate([jnp.zeros_like(h_TxBxSxD[:-1]), fed_1xBxSxD])
+            h_TxBxSxD, jump_BxSxV, holding_BxS = module._stack(embedding_TxBxSxD + h_TxBxSxD + fed_TxBxSxD, couplings)
+            return (h_TxBxSxD, jump_BxSxV), (jump_BxSxV, holding_BxS)
+
+        rest = nn.scan(
+            again,
+            variable_broadcast="params",
+            split_rngs={"params": False, "dropout": True},
+            length=self.config.iterations - 1,
+        )
+        (features_TxBxSxD, _), (jump_IxBxSxV, holding_IxBxS) = rest(self, (features_TxBxSxD, jump_BxSxV), None)
+        return Heads(
+            jnp.concatenate([jump_BxSxV[None], jump_IxBxSxV]),
+            jnp.concatenate([holding_BxS[None], holding_IxBxS]),
+            features_TxBxSxD,
+        )
+
+    def _stack(self, h_TxBxSxD: Array, couplings: Couplings) -> tuple[Array, Array, Array]:
+        """One pass of all layers -> features [T,B,S,D], jump [B,S,V], holding [B,S]."""
+        for block in self.blocks:
+            h_TxBxSxD = block(h_TxBxSxD, couplings.attention)
+        if self.config.norm == "pre":
+            h_TxBxSxD = self.norm(h_TxBxSxD)
+        jump_1xBxSxV = self.jump(scale_gradient(h_TxBxSxD[-1:], couplings.gradient_jump))
+        holding_1xBxSx1 = self.holding(scale_gradient(h_TxBxSxD[:1], couplings.gradient))
+        return h_TxBxSxD, jump_1xBxSxV[0], holding_1xBxSx1[0, :, :, 0]
+
+
+@lru_cache(maxsize=64)
+def _shapes(config: TwoHeadConfig) -> Tree:
+    board = jnp.zeros((1, config.cells), jnp.int32)
+    model = _TwoHead(config, "normal")
+    run = partial(model.init, jax.random.key(0))
+    return jax.eval_shape(run, board, board > 0, jnp.zeros(1), Couplings(*map(jnp.float32, Couplings())))["params"]
+
+
+def init(key: PRNGKey, config: TwoHeadConfig) -> Tree:
+    """Random parameters, a nested dict of float32 arrays; the key is consumed.
+
+    Kernels N(0, 1/fan_in), residual outputs of a pre-norm model divided by sqrt(2 layers) besides; embeddings N(0, 1)
+    for post-norm (as torch), N(0, 1/4) for pre-norm; biases 0, norm scales 1. Towers get different draws. One flat
+    normal vector is drawn for all tensors, because threefry compiles once per call.
+    """
+    shapes, structure = jax.tree_util.tree_flatten_with_path(_shapes(config))
+    flat = jax.random.normal(key, (sum(math.prod(leaf.shape) for _, leaf in shapes),))
+    leaves, start = [], 0
+    for path, leaf in shapes:
+        *_, layer, name = (entry.key for entry in path)
+        size = math.prod(leaf.shape)
+        draw = flat[start : start + size].reshape(leaf.shape)
+        start += size
+        if name == "kernel":
+            depth = 2 * config.layers if layer == "out" and config.norm == "pre" else 1
+            leaves.append(draw / math.sqrt(leaf.shape[-2] * depth))
+        elif name == "embedding":
+            leaves.append(draw * (0.5 if config.norm == "pre" else 1.0))
+        else:
+            leaves.append(jnp.full(leaf.shape, 1.0 if name == "scale" else 0.0))
+    return jax.tree.unflatten(structure, leaves)
+
+
+def apply(
+    params: Tree,
+    config: TwoHeadConfig,
+    z: Integer[Array, "B S"],
+    given: Bool[Array, "B S"],
+    t: Float[Array, "B"],
+    couplings: Couplings,
+    *,
+    dropout_key: PRNGKey | None = None,
+    cross: Cross = "normal",
+) -> Heads:
+    """Both heads for the boards z (digits 1..digits, or the mask id), one replica, one batch.
+
+    given: cells that were never corrupted. t in [0, 1], read only if config.time. No dropout without a dropout_key
+    (consumed). cross knocks the coupling out at evaluation: "zero" removes what one head reads of the other (the
+    1/(1+g) stays), "shuffle" takes it from the next board of the batch.
+    """
+    couplings = Couplings(*(jnp.asarray(dial, jnp.float32) for dial in couplings))
+    rngs = {} if dropout_key is None else {"dropout": dropout_key}
+    return _TwoHead(config, cross).apply({"params": params}, z, given, t, couplings, rngs=rngs)
+
+
+def count_parameters(params: Tree) -> int:
+    """Number of scalars in a tree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,78 @@
+"""Replica-coupled attention: two replicas of one transformer read each other's keys and values.
+
+Source: synchronization_gap_paper, equations 16-19. The pair (A, B) stands in the leading axis of every array, so a
+coupled layer is two calls of plain attention, whatever kernel computes it.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Attend = Callable[[Array, Array, Array], Array]
+"""(q, k, v) -> out, each [...,S,Dh]."""
+
+Exchange = Callable[[Array, Array], tuple[Array, Array]]
+"""(k, v) -> the keys and values each replica reads from the other."""
+
+
+def attention(
+    q: Float[Array, "*batch S Dh"],
+    k: Float[Array, "*batch S Dh"],
+    v: Float[Array, "*batch S Dh"],
+    on_weights: Callable[[Array], Array] = lambda weights: weights,
+) -> Float[Array, "*batch S Dh"]:
+    """Plain bidirectional attention, softmax(q k^T / sqrt(Dh)) v, row by row over the S keys.
+
+    The softmax runs in the input's dtype, bfloat16 in float32. `on_weights` acts on the weights (dropout).
+    """
+    exact = jnp.promote_types(q.dtype, jnp.float32)
+    scores = jnp.einsum("...sd,...kd->...sk", q, k, preferred_element_type=exact) / q.shape[-1] ** 0.5
+    weights = on_weights(jax.nn.softmax(scores, axis=-1))
+    return jnp.einsum("...sk,...kd->...sd", weights.astype(v.dtype), v, preferred_element_type=v.dtype)
+
+
+def swap(k: Float[Array, "2 *rest"], v: Float[Array, "2 *rest"]) -> tuple[Array, Array]:
+    """Each replica reads the other one's keys and values."""
+    return k[::-1], v[::-1]
+
+
+def paired_attention(
+    q: Float[Array, "2 *batch S Dh"],
+    k: Float[Array, "2 *batch S Dh"],
+    v: Float[Array, "2 *batch S Dh"],
+    g: Float[Array, "*coupling"] | float,
+    attend: Attend = attention,
+    exchange: Exchange = swap,
+) -> Float[Array, "2 *batch S Dh"]:
+    """out_i = (attend(q_i, k_i, v_i) + g attend(q_i, k_j, v_j)) / (1 + g), two separate softmaxes (eq. 18-19).
+
+    g >= 0 is traced: a scalar, or one value per entry of the axes after the pair. Where g = 0 the result is
+    `attend(q, k, v)` exactly and nothing, not even a NaN, passes from one replica to the other in either direction:
+    the inputs of the cross call are masked, not only its output, because 0 * inf poisons gradients.
+    """
+    g = jnp.asarray(g, q.dtype)
+    g = g.reshape((1, *g.shape, *(1,) * (q.ndim - 1 - g.ndim))) if g.ndim else g
+    coupled = g > 0
+    k_other, v_other = exchange(k, v)
+    own = attend(q, k, v)
+    cross = attend(q, jnp.where(coupled, k_other, k), jnp.where(coupled, v_other, v))
+    return jnp.where(coupled, (own + g * cross) / (1 + g), own)
+
+
+def coupled_attention(
+    qA: Float[Array, "B H S Dh"],
+    kA: Float[Array, "B H S Dh"],
+    vA: Float[Array, "B H S Dh"],
+    qB: Float[Array, "B H S Dh"],
+    kB: Float[Array, "B H S Dh"],
+    vB: Float[Array, "B H S Dh"],
+    g: Float[Array, "*coupling"] | float,
+) -> tuple[Float[Array, "B H S Dh"], Float[Array, "B H S Dh"]]:
+    """Attention of the replicas A and B under the coupling g in [0, 1], a scalar or [B] (eq. 19).
+
+    out_A = (att(q_A, k_A, v_A) + g att(q_A, k_B, v_B)) / (1 + g), and the same with A and B exchanged.
+    """
+    out_a, out_b = paired_attention(jnp.stack([qA, qB]), jnp.stack([kA, kB]), jnp.stack([vA, vB]), g)
+    return out_a, out_b
