@@ -1,0 +1,191 @@
+"""Summary: the final evaluation of a sweep, one line a group and dial value."""
+
+import textwrap
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from gidd_jax.analysis.derive import final, require_dial, swept, untrained, with_derived
+from gidd_jax.analysis.intervals import intervals_by
+from gidd_jax.errors import InputError
+
+# metric -> (name, unit); a metric measured with k cells a pass is found under its name before the "@".
+LABELS = {
+    "loss": ("loss", "nats"),
+    "jump_loss": ("jump loss", "nats"),
+    "jump_accuracy": ("jump accuracy", "fraction"),
+    "holding_loss": ("holding loss", "nats"),
+    "holding_excess": ("holding loss − floor", "nats"),
+    "holding_floor": ("holding loss of the oracle", "nats"),
+    "separation": ("separation", "probability"),
+    "separation_ceiling": ("separation ceiling", "probability"),
+    "precision": ("precision", "fraction"),
+    "precision_ceiling": ("precision ceiling", "fraction"),
+    "recall": ("recall", "fraction"),
+    "cell_accuracy": ("cells right", "fraction"),
+    "puzzle_accuracy": ("puzzles solved", "fraction"),
+    "violations": ("violations", "per board"),
+    "benefit_jump": ("benefit to jump", "nats"),
+    "benefit_holding": ("benefit to holding", "nats"),
+    "knockout_zero_jump": ("knock-out zero, jump", "nats"),
+    "knockout_zero_holding": ("knock-out zero, holding", "nats"),
+    "knockout_shuffle_jump": ("knock-out shuffle, jump", "nats"),
+    "knockout_shuffle_holding": ("knock-out shuffle, holding", "nats"),
+    "gradient_cosine": ("gradient cosine", "−1 to 1"),
+    "tower_cka": ("tower CKA", "0 to 1"),
+    "gradient_norm": ("gradient norm", "nats per unit weight"),
+}
+
+_PERFORMANCE = (
+    *("loss", "jump_loss", "jump_accuracy", "holding_loss", "holding_excess", "separation", "separation_ceiling"),
+    *("precision", "recall", "cell_accuracy", "puzzle_accuracy", "violations"),
+)
+_ORDER = (
+    *("benefit_jump", "benefit_holding", "knockout_zero_jump", "knockout_zero_holding"),
+    *("knockout_shuffle_jump", "knockout_shuffle_holding", "gradient_cosine", "tower_cka"),
+)
+# In a terminal the second says what the first says, and more.
+_TOLD_BY = {"loss": "jump_loss", "holding_loss": "holding_excess"}
+
+
+def metric_name(metric: str) -> str:
+    """What a reader calls the metric: 'puzzle_accuracy@10' -> 'puzzles solved @10'."""
+    base, at, cells = metric.removesuffix("/t").partition("@")
+    return LABELS.get(base, (base.replace("_", " "), ""))[0] + (f" @{cells}" if at else "")
+
+
+def metric_unit(metric: str) -> str:
+    """The unit of the metric, '' where it is not known."""
+    return LABELS.get(metric.removesuffix("/t").partition("@")[0], ("", ""))[1]
+
+
+def axis_label(metric: str) -> str:
+    """Name and unit of the metric, as an axis carries them."""
+    return f"{metric_name(metric)} ({metric_unit(metric)})" if metric_unit(metric) else metric_name(metric)
+
+
+def among(table: pd.DataFrame, metrics: tuple[str, ...]) -> list[str]:
+    """Those of the metrics the table holds, in the order asked for, each with all its variants '@k' by rising k."""
+    present = table["metric"].unique()
+    variants = sorted((m for m in present if "@" in m), key=lambda m: int(m.partition("@")[2]))
+    return [m for base in metrics for m in ([base] if base in present else []) + _variants(variants, base)]
+
+
+def summary(table: pd.DataFrame, dial: str) -> pd.DataFrame:
+    """One line per (group, dial value): for each metric its final mean over replicas and `<metric>±`, the half-width
+    of the 95 % t interval, in the metric's units; `replicas` counts all of them and `dead` those that diverged.
+    """
+    require_dial(table, dial)
+    last = final(with_derived(table, dial))
+    scalars = last[last["bin"] == -1]
+    metrics = among(scalars, _PERFORMANCE + _ORDER)
+    replicas = table[["group", dial, "row"]].drop_duplicates()
+    replicas = replicas.assign(dead=replicas["row"].isin(_dead(table)))
+    counts = replicas.groupby(["group", dial], observed=True)["dead"].agg(replicas="size", dead="sum")
+    means = intervals_by(scalars[scalars["metric"].isin(metrics)], ["metric", "group", dial])
+    lines = [counts]
+    for metric in metrics:
+        of = means[means["metric"] == metric].set_index(["group", dial])
+        lines.append(pd.DataFrame({metric: of["mean"], f"{metric}±": of["high"] - of["mean"]}))
+    return pd.concat(lines, axis=1).reset_index()
+
+
+def format_summary(table: pd.DataFrame, dial: str, width: int = 120) -> str:
+    """The summary as aligned plain text of at most `width` columns: performance first, order parameters below."""
+    lines = summary(table, dial)
+    metrics = [m for m in lines.columns if f"{m}±" in lines and _TOLD_BY.get(m) not in lines]
+    keys = [_column(dial, "", [f"{value:g}" for value in lines[dial]])]
+    if lines["group"].nunique() > 1:
+        names = [textwrap.shorten(str(name), 32, placeholder="…") for name in lines["group"]]
+        keys.insert(0, _column("group", "", names, str.ljust))
+    keys += [_column(name, "", [str(count) for count in lines[name]]) for name in ("replicas", "dead")]
+    blocks = []
+    for title, family in (("Performance", _PERFORMANCE), ("Order parameters", _ORDER)):
+        columns = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family]
+        blocks += [f"{title}\n{block}" for block in _blocks(keys, columns, width)]
+    notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in _notes(table, dial)]
+    return "\n\n".join([*blocks, "\n".join(notes)])
+
+
+def learning_visible(table: pd.DataFrame, margin: float = 0.2) -> tuple[bool, pd.DataFrame]:
+    """Has the jump head learnt? Final minus untrained jump accuracy (fraction), by t bin, averaged over seeds.
+
+    True if the mean gain over all replicas reaches `margin` in every t bin below .8; above it the board is ambiguous
+    even to an oracle. The table has one line per group, setting of the swept hypers, and bin.
+    """
+    first, last = (rows[rows["metric"] == "jump_accuracy/t"] for rows in (untrained(table), final(table)))
+    if first.empty:
+        raise InputError("the table holds no jump_accuracy/t at step 0; evaluate before the first step to see learning")
+    pairs = last.merge(first[["row", "bin", "value"]], on=["row", "bin"], suffixes=("", "_untrained"))
+    pairs = pairs.assign(gain=pairs["value"] - pairs["value_untrained"])
+    by_bin = pairs.groupby("bin")["gain"].mean().reindex(range(8))
+    by_setting = pairs.groupby(["group", *swept(table), "bin"], observed=True).agg(
+        untrained=("value_untrained", "mean"), final=("value", "mean"), gain=("gain", "mean"), replicas=("gain", "count")
+    )
+    return bool((by_bin >= margin).all()), by_setting.reset_index()
+
+
+def describe_replicas(table: pd.DataFrame, dial: str) -> str:
+    """Over what the intervals run: how many seeds, and any other hyper that was averaged over."""
+    others = [name.replace("_", " ") for name in swept(table) if name != dial]
+    seeds = table["seed"].nunique()
+    return f"{seeds} seed{'s' if seeds > 1 else ''}" + (f", pooled over {', '.join(others)}" if others else "")
+
+
+def _variants(variants: list[str], base: str) -> list[str]:
+    return [metric for metric in variants if metric.partition("@")[0] == base]
+
+
+def _dead(table: pd.DataFrame) -> pd.Series:
+    """Rows that were ever not alive, or whose last loss is not finite."""
+    last = final(table)
+    losses = last[last["metric"].isin(["loss", "jump_loss", "holding_loss"])]
+    ended = losses.loc[~np.isfinite(losses["value"]), "row"]
+    return pd.concat([table.loc[(table["metric"] == "alive") & (table["value"] < 1), "row"], ended])
+
+
+def _metric_column(lines: pd.DataFrame, metric: str) -> list[str]:
+    means = _justified(["-" if np.isnan(mean) else f"{mean:.3f}" for mean in lines[metric]], str.rjust)
+    halves = _justified(["" if np.isnan(half) else f" ±{half:.3f}" for half in lines[f"{metric}±"]], str.ljust)
+    cells = [mean + half for mean, half in zip(means, halves, strict=True)]
+    return _column(metric_name(metric), metric_unit(metric), cells)
+
+
+def _column(name: str, unit: str, cells: list[str], justify: Callable = str.rjust) -> list[str]:
+    """The name folded onto two lines, its unit, the cells: all of one width."""
+    folded = textwrap.wrap(name, max(12, 2 * len(name) // 3 + 1))
+    return _justified([*[""] * (2 - len(folded)), *folded, unit, *cells], justify)
+
+
+def _justified(cells: list[str], justify: Callable) -> list[str]:
+    widest = max(map(len, cells))
+    return [justify(cell, widest) for cell in cells]
+
+
+def _blocks(keys: list[list[str]], columns: list[list[str]], width: int) -> list[str]:
+    """Columns side by side, the keys repeated in front, broken into as few blocks as the width allows."""
+    blocks, room = [], 0
+    for column in columns:
+        needed = len(column[0]) + 2
+        if needed > room:
+            blocks.append(list(keys))
+            room = width - sum(len(key[0]) + 2 for key in keys) + 2
+        blocks[-1].append(column)
+        room -= needed
+    return ["\n".join("  ".join(cells) for cells in zip(*block, strict=True)) for block in blocks]
+
+
+def _notes(table: pd.DataFrame, dial: str) -> list[str]:
+    last, floor = final(table), untrained(table)
+    told = last[(last["bin"] == -1) & last["metric"].isin(among(last, _PERFORMANCE + _ORDER))]
+    measured = told.groupby(["split", "step"], observed=True)["metric"].unique()
+    head = "jump_loss" if "jump_loss" in set(last["metric"]) else "loss"
+    places = [
+        f"split {split}, step {step}" + ("" if head in names else f" ({', '.join(map(metric_name, names))})")
+        for (split, step), names in sorted(measured.items(), key=lambda item: head not in item[1])
+    ]
+    interval = f"mean ±half-width of the 95 % t interval over {describe_replicas(table, dial)}"
+    untrained_means = floor[floor["bin"] == -1].groupby("metric", observed=True)["value"].mean()
+    floors = [f"{metric_name(m)} {untrained_means[m]:.3f}" for m in among(floor, _PERFORMANCE) if m in untrained_means]
+    return [f"{'; '.join(places)}; {interval}.", f"Untrained: {', '.join(floors)}." if floors else "Untrained: -."]

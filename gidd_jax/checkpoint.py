@@ -1,0 +1,93 @@
+"""Any pytree <-> a directory on disk, written whole or not at all, and never trusted unread.
+
+Orbax writes the arrays; beside them stand ``meta.json`` and a sha256 of every file. A checkpoint is committed by one
+rename, so a kill at any instant leaves the previous ones and a temporary folder that the next start removes.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from gidd_jax.errors import InputError
+from gidd_jax.files import sync_tree, write_text
+from gidd_jax.types import Tree
+
+KEPT = 2
+SUMS = "sha256.json"
+
+
+def save(directory: pathlib.Path, step: int, state: Tree, meta: dict[str, Any]) -> None:
+    """Commits ``state`` as ``directory/step`` and keeps the two newest. ``state`` may live on host or device."""
+    final = directory / f"{step:08d}"
+    pending = directory / f".pending-{step:08d}"
+    shutil.rmtree(pending, ignore_errors=True)
+    pending.mkdir(parents=True)
+    with ocp.StandardCheckpointer() as writer:
+        writer.save((pending / "state").absolute(), state)
+    write_text(pending / "meta.json", json.dumps(meta, indent=1))
+    write_text(pending / SUMS, json.dumps(_sums(pending), indent=1))
+    sync_tree(pending)
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(pending, final)
+    sync_tree(directory, deep=False)
+    for old in steps(directory)[:-KEPT]:
+        shutil.rmtree(directory / f"{old:08d}")
+
+
+def steps(directory: pathlib.Path) -> list[int]:
+    """The committed steps, oldest first."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit() and path.is_dir())
+
+
+def clean(directory: pathlib.Path) -> None:
+    """Removes what a killed writer left behind."""
+    for path in directory.glob(".pending-*") if directory.is_dir() else ():
+        shutil.rmtree(path)
+
+
+def verify(path: pathlib.Path, meta: dict[str, Any]) -> str:
+    """"" where every file of the checkpoint is as it was written for this ``meta``, else one line naming what is not."""
+    try:
+        expected = json.loads((path / SUMS).read_text())
+        found = json.loads((path / "meta.json").read_text())
+    except (OSError, ValueError) as error:
+        return f"{path}: unreadable ({type(error).__name__})"
+    if not isinstance(expected, dict) or (actual := _sums(path)) != expected:
+        broken = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
+        return f"{path / broken[0]}: torn or altered, its sha256 is not the one written with it"
+    for name, value in meta.items():
+        if found.get(name) != value:
+            return f"{path}: belongs to another sweep, its {name} differs"
+    return ""
+
+
+def restore(path: pathlib.Path, like: Tree) -> Tree:
+    """The state at ``path`` in the types, shapes, dtypes and shardings of ``like`` (ShapeDtypeStructs).
+
+    Raises InputError where it does not fit: Orbax itself would cast a dtype silently.
+    """
+    with ocp.StandardCheckpointer() as reader:
+        try:
+            state = reader.restore((path / "state").absolute(), like)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{path}: does not fit this sweep: {reason}") from error
+    for (where, wanted), got in zip(jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(state), strict=True):
+        if wanted.shape != got.shape or wanted.dtype != got.dtype:
+            name = jax.tree_util.keystr(where)
+            raise InputError(f"{path}: {name} is {got.dtype}{got.shape}, this sweep has {wanted.dtype}{wanted.shape}")
+    return state
+
+
+def _sums(path: pathlib.Path) -> dict[str, str]:
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != SUMS)
+    return {str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

@@ -1,0 +1,89 @@
+"""A table of boards, and its order by tier."""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+
+from gidd_jax.data.sudoku.board import Box
+
+UNRATED = -1
+"""The rating of a board that came without one."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Boards:
+    """N puzzles with their answers.
+
+    ``question`` uint8 [N, cells] (0 blank); ``answer`` uint8 [N, cells]; ``rating`` int32 [N] (-1 unknown);
+    ``source`` int16 [N], an index into ``sources`` (names, ascending); ``skipped``, bad rows dropped while reading.
+    """
+
+    question: np.ndarray
+    answer: np.ndarray
+    rating: np.ndarray
+    source: np.ndarray
+    sources: tuple[str, ...]
+    box: Box
+    name: str
+    skipped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+    def __getitem__(self, index: np.ndarray | slice) -> "Boards":
+        """The boards at an index array, a mask or a slice."""
+        rows = {field: getattr(self, field)[index] for field in ("question", "answer", "rating", "source")}
+        return dataclasses.replace(self, **rows)
+
+    @functools.cached_property
+    def clues(self) -> np.ndarray:
+        """Given cells of each board: int16 [N]."""
+        return np.count_nonzero(self.question, axis=1).astype(np.int16)
+
+    @functools.cached_property
+    def source_names(self) -> np.ndarray:
+        """The name of each board's source: str [N]."""
+        return np.array(self.sources, dtype=str)[self.source]
+
+    def fingerprint(self) -> str:
+        """sha256 (64 hexadecimal digits) over box, questions and answers, in their order."""
+        digest = hashlib.sha256(f"{self.box} {len(self)}".encode())
+        digest.update(np.ascontiguousarray(self.question))
+        digest.update(np.ascontiguousarray(self.answer))
+        return digest.hexdigest()
+
+
+def tabulate(
+    question: np.ndarray,
+    answer: np.ndarray,
+    source: np.ndarray | str,
+    box: Box,
+    name: str,
+    rating: np.ndarray | None = None,
+) -> Boards:
+    """Boards from arrays, ``source`` being one name for all or a name for each row; ratings unknown if not given."""
+    names, codes = np.unique(np.broadcast_to(np.asarray(source, dtype=str), len(question)), return_inverse=True)
+    rating = np.full(len(question), UNRATED) if rating is None else rating
+    return Boards(
+        question=question.astype(np.uint8),
+        answer=answer.astype(np.uint8),
+        rating=np.asarray(rating, np.int32),
+        source=codes.astype(np.int16),
+        sources=tuple(names.tolist()),
+        box=box,
+        name=name,
+    )
+
+
+def tiers(boards: Boards) -> tuple[tuple[str, ...], Boards, np.ndarray, np.ndarray]:
+    """Order boards by source, so that every tier is one range of rows.
+
+    Returns names, boards in tier order (stable), start [T] and count [T]; tier 0 is ``"all"``, then each source that
+    occurs, ascending.
+    """
+    order = np.argsort(boards.source, kind="stable")
+    codes, starts, counts = np.unique(boards.source[order], return_index=True, return_counts=True)
+    names = ("all", *(boards.sources[code] for code in codes))
+    return names, boards[order], np.array([0, *starts]), np.array([len(boards), *counts])

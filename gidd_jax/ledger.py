@@ -1,0 +1,122 @@
+"""The sweep directory: what was asked, what is done, and refusing whatever does not belong to it.
+
+    DIR/config.json                       study, versions, and by group: config, data fingerprint, cohorts of rows
+    DIR/checkpoints/<cohort>/<step>/      the two newest of each cohort
+    DIR/metrics/<cohort>/part-<step>.parquet
+    DIR/metrics.parquet                   all parts, in one order
+    DIR/timing.jsonl                      wall times, kept out of the table
+
+Rows that start together are a *cohort*; rows added later make another.
+"""
+
+import contextlib
+import fcntl
+import json
+import pathlib
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from gidd_jax import __version__, config, files, grid
+from gidd_jax.errors import InputError
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on besides the config."""
+    device = jax.local_devices()[0]
+    return {
+        "gidd_jax": __version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "device": device.device_kind if device.platform != "cpu" else f"{platform.machine()} CPU",
+    }
+
+
+@contextlib.contextmanager
+def locked(directory: pathlib.Path) -> Iterator[None]:
+    """Holds the directory for one process; raises InputError where another holds it, or it cannot be written."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        entries = [path.name for path in directory.iterdir() if path.name != ".lock"]
+        if entries and not (directory / "config.json").exists() and not _only_pending(entries):
+            raise InputError(f"{directory}: not empty and not a sweep directory; give a new one")
+        handle = (directory / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be written ({error.strerror}); give another directory") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{directory}: another process is training there; wait for it or stop it") from error
+        yield
+
+
+def read(directory: pathlib.Path) -> dict[str, Any]:
+    """config.json of a sweep; raises InputError where there is none or it cannot be read."""
+    path = directory / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{directory}: no sweep here (no config.json)") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def write(directory: pathlib.Path, record: dict[str, Any]) -> None:
+    """config.json, whole or not at all."""
+    files.write_text(directory / "config.json", json.dumps(record, indent=1) + "\n")
+
+
+def opened(directory: pathlib.Path, study: Any) -> dict[str, Any]:
+    """The record of a sweep that goes on, or a new one; raises InputError for another study's directory."""
+    if not (directory / "config.json").exists():
+        return {"study": study.name, "command": sys.argv, "versions": versions(), "groups": []}
+    record = read(directory)
+    if record.get("study") != study.name:
+        raise InputError(f"{directory}: holds a sweep of {record.get('study')!r}, not of {study.name!r}")
+    return record
+
+
+def check_identity(directory: pathlib.Path, group: dict[str, Any], settings: Any, fingerprint: str) -> None:
+    """Raises InputError, by name, where a group's config or data differs from the one the directory was made with.
+
+    More steps are allowed where the learning rate does not depend on their number (a constant schedule).
+    """
+    recorded = config.identity(config.from_json(type(settings), group["config"]))
+    for name, value in config.identity(settings).items():
+        old, flag = recorded.get(name), f"--{name.replace('_', '-')}"
+        if old == value:
+            continue
+        if name == "steps" and value > old:
+            if getattr(settings, "schedule", "constant") == "constant":
+                continue
+            raise InputError(f"{directory}: {flag} {old} -> {value} needs --schedule constant, not {settings.schedule}")
+        raise InputError(f"{directory}: made with {flag} {old}, now {value}; give that value or a new directory")
+    if group["fingerprint"] != fingerprint:
+        raise InputError(f"{directory}: made with other data ({group['fingerprint'][:12]}), now {fingerprint[:12]}")
+
+
+def cohort_hypers(study: Any, cohort: dict[str, Any]) -> Any:
+    """The Hyper of a cohort's rows, as recorded."""
+    return grid.rows(study, **cohort["hypers"])
+
+
+def new_cohort(name: str, hypers: Any) -> dict[str, Any]:
+    """A cohort's record: its name and the Hyper columns of its rows."""
+    return {"name": name, "hypers": {field: np.asarray(column).tolist() for field, column in hypers._asdict().items()}}
+
+
+def log_time(directory: pathlib.Path | None, **event: Any) -> None:
+    """One line in timing.jsonl."""
+    if directory is not None:
+        with (directory / "timing.jsonl").open("a") as handle:
+            handle.write(json.dumps({"at": round(time.time(), 3), **event}) + "\n")
+
+
+def _only_pending(entries: list[str]) -> bool:
+    return all(name.endswith(".pending.json") or name.startswith(".config.json.") for name in entries)
