@@ -114,7 +114,7 @@ def programs(study: Any, config: Any, mesh: jax.sharding.Mesh) -> Programs:
             def one(i, carry):
                 state, sums = carry
                 state, means = step(state, block_hypers, data, i)
-                slot = (i - first) // config.log_every
+                slot = i // config.log_every - first // config.log_every
                 return state, _set(sums, _pack(means) + _at(sums, slot), slot)
 
             state = _at(replicas, b)

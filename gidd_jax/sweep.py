@@ -4,8 +4,6 @@ The host only decides when: it dispatches calls of the compiled programs, reads 
 states to a writer thread at checkpoints. What comes out depends on the rows alone.
 """
 
-import concurrent.futures
-import dataclasses
 import pathlib
 import signal
 import threading
@@ -18,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from gidd_jax import checkpoint, ledger, memory, metrics
+from gidd_jax import ledger, memory, metrics
 from gidd_jax.config import resolved, to_json
 from gidd_jax.errors import InputError
 from gidd_jax.grid import grid, row_ids, rows, take
 from gidd_jax.program import SLOTS, Layout, Programs, Replica, layout, programs
 from gidd_jax.progress import Progress, quiet
 from gidd_jax.types import Tree
+from gidd_jax.writer import Writer
 
 __all__ = ["SweepResult", "grid", "rows", "run", "table"]
 
@@ -93,85 +92,111 @@ def _run(study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress
         ledger.write(directory, record)
 
     tables, states = [], {}
-    with _Interrupt() as interrupt:
+    with _Interrupt() as stop:
         for index, settings, hypers, data in jobs:
-            group, store = record["groups"][index], f"g{index}"
-            data = jax.device_put(data)
-            _enrol(study, settings, group, store, hypers, data, devices)
+            cohorts = record["groups"][index]["cohorts"]
+            ready = _enrol(study, settings, cohorts, f"g{index}", hypers, data, devices)
             if directory is not None:
                 ledger.write(directory, record)
-            for cohort in group["cohorts"]:
-                part, done = _train(study, settings, cohort, store, data, directory, progress, devices, interrupt)
-                tables += part
-                states |= done
+            for cohort in cohorts:
+                known = ledger.cohort_hypers(study, cohort)
+                job = ready.pop(cohort["name"], None) or _prepare(study, settings, known, data, devices)
+                writer = Writer(study, settings, f"g{index}", cohort["name"], known, job.place, directory)
+                states |= _train(study, settings, job, writer, progress, stop)
+                tables += writer.tables
     if directory is not None:
         tables = metrics.read_parts(directory / "metrics")
-    whole = finished(study, metrics.ordered(tables))
+    whole = metrics.ordered(tables)
+    if derive := getattr(study, "derive", None):
+        whole = metrics.ordered([whole, derive(whole)])
     if directory is not None:
         metrics.write_part(directory / "metrics.parquet", [whole])
     return SweepResult(whole, states, directory)
 
 
-def finished(study: Any, whole: pd.DataFrame) -> pd.DataFrame:
-    """The table with what a study derives from all rows together (the benefit over zero coupling, say)."""
-    derive = getattr(study, "derive", None)
-    return metrics.ordered([whole, derive(whole)]) if derive else whole
+class _Job(NamedTuple):
+    """Rows placed on devices, their programs, and what every call shares."""
+
+    place: Layout
+    edges: Programs
+    hypers: Any
+    data: Tree
 
 
-def _enrol(study: Any, config: Any, group: dict, store: str, hypers: Any, data: Tree, devices: Any) -> None:
-    """Adds the rows no cohort has yet as new cohorts, each small enough for the devices' memory."""
-    known = {name for cohort in group["cohorts"] for name in row_ids(ledger.cohort_hypers(study, cohort))}
-    new = take(hypers, [i for i, name in enumerate(row_ids(hypers)) if name not in known])
-    count = len(new[0])
-    most = memory.rows_at_once(study, config, new, data, devices) if count else 0
-    for first in range(0, count, most or 1):
-        part = take(new, range(first, min(first + most, count)))
-        group["cohorts"].append(ledger.new_cohort(f"{store}-{len(group['cohorts'])}", part))
+def _prepare(study: Any, config: Any, hypers: Any, data: Tree, devices: Sequence[jax.Device]) -> _Job:
+    place = layout(len(hypers[0]), config.width, devices)
+    blocks = jax.tree.map(place.place, hypers)
+    return _Job(place, programs(study, config, place.mesh), blocks, jax.device_put(data, place.replicated))
+
+
+def _enrol(
+    study: Any, config: Any, cohorts: list[dict], group: str, hypers: Any, data: Tree, devices: Any
+) -> dict[str, _Job]:
+    """Adds the rows that no cohort has yet, in cohorts that fit the devices' memory -> compiled jobs by name."""
+    known = {name for cohort in cohorts for name in row_ids(ledger.cohort_hypers(study, cohort))}
+    new = [i for i, name in enumerate(row_ids(hypers)) if name not in known]
+    if not new:
+        return {}
+    job = _prepare(study, config, take(hypers, new), data, devices)
+    start = time.monotonic()
+    replicas = jax.eval_shape(job.edges.start, job.place.counts, _seeded(job), job.data)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    placed = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=job.place.sharding), replicas)
+    call = job.edges.advance.lower(job.place.counts, placed, job.hypers, job.data, step, step).compile()
+    most = memory.rows_at_once(config, job.place, call, replicas)
+    for first in range(0, len(new), most):
+        part = take(hypers, new[first : first + most])
+        cohorts.append(ledger.new_cohort(f"{group}-{len(cohorts)}", part))
+    if most < len(new):
+        return {}
+    compiled = job._replace(edges=job.edges._replace(advance=call))
+    return {cohorts[-1]["name"]: compiled}
+
+
+def _seeded(job: _Job) -> tuple[Any, jax.Array]:
+    return job.hypers, jax.vmap(jax.vmap(jax.random.key))(job.hypers.seed)
 
 
 def _train(
-    study: Any, config: Any, cohort: dict, group: str, data: Tree, directory: Any, progress: Any, devices: Any, stop: Any
-) -> tuple[list[pd.DataFrame], dict[str, Replica]]:
-    """One cohort from its last checkpoint to the end -> its tables (in memory only without a directory), its states."""
-    hypers = ledger.cohort_hypers(study, cohort)
-    identities = row_ids(hypers)
-    place = layout(len(identities), config.width, devices)
-    edges = programs(study, config, place.mesh)
-    writer = _Writer(study, config, group, cohort["name"], hypers, identities, place, directory)
-    blocks = jax.tree.map(place.place, hypers)
-    shared = jax.device_put(data, place.replicated)
-    replicas, step = writer.restore(edges, blocks, shared)
+    study: Any, config: Any, job: _Job, writer: Writer, progress: Any, stop: "_Interrupt"
+) -> dict[str, Replica]:
+    """One cohort from its last checkpoint to the end -> the final Replica of each row."""
+    counts, edges, per_step = job.place.counts, job.edges, job.place.rows * study.per_step(config)
+    replicas, step = writer.restore(edges, _seeded(job), job.data)
     if step >= config.steps:
-        return writer.tables, writer.rows(replicas)
-    total = config.steps * len(identities) * study.per_step(config)
-    with progress(total, study.unit) as bar, writer:
-        bar.update(step * len(identities) * study.per_step(config))
+        return writer.states(replicas)
+
+    def evaluate(split: int) -> None:
+        found = edges.evaluate(counts, (replicas, job.hypers), job.data, jnp.int32(split))
+        writer.evaluated(step, study.splits[split], found)
+
+    with progress(config.steps * per_step, study.unit) as bar, writer:
+        bar.update(step * per_step)
         bar.note(f"step {step}/{config.steps}, compiling")
         if step == 0:
-            writer.evaluated(0, 0, edges.evaluate(place.counts, (replicas, blocks), shared, jnp.int32(0)))
-        pace, previous = _Pace(config.log_every), None
+            evaluate(0)
+        pace, behind = _Pace(), None
         while step < config.steps:
-            last = min(step + pace.steps, *(_next(step, n) for n in (config.eval_every, config.checkpoint_every)))
-            last = min(last, config.steps)
-            replicas, sums = edges.advance(
-                place.counts, replicas, blocks, shared, jnp.int32(step), jnp.int32(last)
-            )
+            slots = (step // config.log_every + pace.slots) * config.log_every
+            last = min(slots, _next(step, config.eval_every), _next(step, config.checkpoint_every), config.steps)
+            replicas, sums = edges.advance(counts, replicas, job.hypers, job.data, jnp.int32(step), jnp.int32(last))
             writer.advanced(step, last, sums)
-            if last % config.eval_every == 0 or last == config.steps:
-                for split in range(len(study.splits) if last == config.steps else 1):
-                    writer.evaluated(last, split, edges.evaluate(place.counts, (replicas, blocks), shared, jnp.int32(split)))
-            if previous is not None:
-                jax.block_until_ready(previous)
-            previous = sums
-            bar.update((last - step) * len(identities) * study.per_step(config))
-            bar.note(f"step {last}/{config.steps}")
-            pace.called(last - step)
-            step = last
-            if step % config.checkpoint_every == 0 or step == config.steps or stop.heard():
+            done, step = last - step, last
+            if step % config.eval_every == 0 or step == config.steps:
+                for split in range(len(study.splits) if step == config.steps else 1):
+                    evaluate(split)
+            # Wait for the call before this one only: the device always has the next one queued.
+            jax.block_until_ready(behind)
+            behind = sums
+            pace.called(done, config.log_every)
+            bar.update(done * per_step)
+            bar.note(f"step {step}/{config.steps}")
+            stopping = stop.heard() and step < config.steps
+            if step % config.checkpoint_every == 0 or step == config.steps or stopping:
                 writer.checkpoint(step, replicas)
-            if stop.heard() and step < config.steps:
+            if stopping:
                 raise Interrupted(f"stopped at step {step} of {config.steps}; run the same command to go on")
-    return writer.tables, writer.rows(replicas)
+    return writer.states(replicas)
 
 
 def _next(step: int, every: int) -> int:
@@ -179,22 +204,17 @@ def _next(step: int, every: int) -> int:
 
 
 class _Pace:
-    """Steps to ask of the next call, so that it takes about CALL_SECONDS."""
+    """Log intervals to ask of the next call, so that it takes about CALL_SECONDS."""
 
-    def __init__(self, log_every: int):
-        self.log_every, self.slots, self.since = log_every, 1, time.monotonic()
-        self.calls = 0
+    def __init__(self) -> None:
+        self.slots, self.since = 1, time.monotonic()
 
-    @property
-    def steps(self) -> int:
-        return self.slots * self.log_every
-
-    def called(self, steps: int) -> None:
+    def called(self, steps: int, log_every: int) -> None:
         now = time.monotonic()
-        rate = steps / max(now - self.since, 1e-3)
-        self.since, self.calls = now, self.calls + 1
-        if self.calls > 1:  # the first call compiles
-            self.slots = int(np.clip(CALL_SECONDS * rate / self.log_every, 1, SLOTS))
+        wanted = CALL_SECONDS * steps / max(now - self.since, 1e-3) / log_every
+        # At most doubled: the first calls return before their work is done, or after a compile.
+        self.slots = int(np.clip(wanted, 1, min(2 * self.slots, SLOTS)))
+        self.since = now
 
 
 class _Interrupt:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from gidd_jax import checkpoint, ledger, metrics
+from gidd_jax import checkpoint, files, ledger, metrics
 from gidd_jax.config import identity
 from gidd_jax.errors import InputError
 from gidd_jax.grid import row_ids
@@ -46,13 +46,11 @@ class Writer:
         if self.last is not None:
             self.last.result()
 
-    def restore(self, edges: Programs, hypers: Any, data: Tree) -> tuple[Replica, int]:
+    def restore(self, edges: Programs, rows: tuple[Any, jax.Array], data: Tree) -> tuple[Replica, int]:
         """(replicas, step) of the newest sound checkpoint, or the start; parts beyond it are dropped.
 
         An unsound checkpoint is named on stderr and the one before it is used; raises InputError if none is left.
         """
-        keys = jax.vmap(jax.vmap(jax.random.key))(hypers.seed)
-        rows = (hypers, keys)
         if self.directory is None:
             return edges.start(self.place.counts, rows, data), 0
         checkpoint.clean(self.checkpoints)
@@ -74,7 +72,7 @@ class Writer:
             return edges.start(self.place.counts, rows, data), 0
         like = jax.eval_shape(edges.start, self.place.counts, rows, data)
         host = checkpoint.restore(path, jax.tree.map(self._row_shape, like._replace(key=())))
-        return jax.tree.map(self.place.place, host)._replace(key=keys), step
+        return jax.tree.map(self.place.place, host)._replace(key=rows[1]), step
 
     def advanced(self, first: int, last: int, sums: Tree) -> None:
         """Training metrics of the steps first..last, one line a log interval."""
@@ -111,7 +109,7 @@ class Writer:
             return
         for path, arrays in (entry for entry in pending if len(entry) == 2):
             named = {"/".join(map(str, where)): value for where, value in _flat(self._host(arrays))}
-            checkpoint.files.write(path, lambda p, named=named: np.savez(p, rows=self.identities, **named))
+            files.write(path, lambda p, named=named: np.savez(p, rows=self.identities, **named))
         metrics.write_part(self.parts / f"part-{step:08d}.parquet", tables)
         checkpoint.save(self.checkpoints, step, host, self.meta | {"step": step})
         ledger.log_time(self.directory, event="checkpoint", cohort=self.parts.name, step=step, seconds=_since(start))
