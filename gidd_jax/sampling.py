@@ -1,0 +1,62 @@
+"""Reverse processes as jitted scans; here the k-pass decoder of the source posts."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+from gidd_jax.types import PRNGKey
+
+Predict = Callable[[Integer[Array, "B S"]], tuple[Float[Array, "B S V"], Float[Array, "B S"]]]
+"""Board z -> (jump logits, of the digit minus 1; holding logits, of being corrupted)."""
+
+
+def k_pass(
+    predict: Predict,
+    question_BxS: Integer[Array, "B S"],
+    key: PRNGKey,
+    k: int,
+    digits: int,
+    select: Literal["holding", "confidence"] = "holding",
+    mask_id: int | None = None,
+    passes: int | None = None,
+) -> tuple[Integer[Array, "B S"], Int[Array, "B"]]:
+    """Fill the unknown cells (0) of each board, k cells a pass -> (board, passes each board needed).
+
+    Unknown cells start as uniform random digits, or as `mask_id`. Each pass runs `predict` once, takes the k unresolved
+    cells of every board with the highest holding score (most corrupted first) or the highest softmax confidence of the
+    jump, ties in cell order, writes the jump's best digit and never revisits them. A board without unresolved cells
+    stays as it is; k >= S is one shot. The key is consumed.
+
+    `passes` is static, ceil(S / k) if not given, and wants ceil(the most unknown cells of a board / k): with fewer,
+    the cells left over keep their starting noise. Source: the posts' `gidd_inference`, which cannot revise a cell.
+    """
+    unknown_BxS = question_BxS == 0
+    if mask_id is None:
+        noise_BxS = jax.random.randint(key, question_BxS.shape, 1, digits + 1).astype(question_BxS.dtype)
+    else:
+        noise_BxS = jnp.full_like(question_BxS, mask_id)
+    start = (jnp.where(unknown_BxS, noise_BxS, question_BxS), unknown_BxS)
+
+    def one_pass(state, _):
+        z_BxS, unresolved_BxS = state
+        jump_BxSxV, holding_BxS = predict(z_BxS)
+        score_BxS = holding_BxS if select == "holding" else jax.nn.softmax(jump_BxSxV).max(-1)
+        chosen_BxS = unresolved_BxS & (_rank(score_BxS, unresolved_BxS) < k)
+        digit_BxS = (jnp.argmax(jump_BxSxV, -1) + 1).astype(z_BxS.dtype)
+        return (jnp.where(chosen_BxS, digit_BxS, z_BxS), unresolved_BxS & ~chosen_BxS), None
+
+    if passes is None:
+        passes = -(-question_BxS.shape[1] // k)
+    (board_BxS, _), _ = jax.lax.scan(one_pass, start, length=passes)
+    return board_BxS, -(-unknown_BxS.sum(1) // k)
+
+
+def _rank(score_BxS: Float[Array, "B S"], among_BxS: Bool[Array, "B S"]) -> Int[Array, "B S"]:
+    """How many cells of `among` stand before each cell: a higher score, or an equal one and an earlier place."""
+    mine, other = score_BxS[:, :, None], score_BxS[:, None, :]
+    earlier_SxS = jnp.tri(score_BxS.shape[1], k=-1, dtype=bool)
+    before_BxSxS = (other > mine) | ((other == mine) & earlier_SxS[None])
+    return (before_BxSxS & among_BxS[:, None, :]).sum(2)

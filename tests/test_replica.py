@@ -1,0 +1,163 @@
+"""Replica-coupled attention: the exact properties T1-T6 of its specification and independent float64 references."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from gidd_jax.replica import attention, coupled_attention, paired_attention
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "attention.npz"
+NAMES = ("QA", "KA", "VA", "QB", "KB", "VB")
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN, allow_pickle=False) as file:
+        return dict(file)
+
+
+def draw(seed, shape=(2, 3, 5, 4), scale=1.0):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.normal(size=shape) * scale, jnp.float32) for _ in NAMES]
+
+
+def numpy_attention(q, k, v):
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ v
+
+
+def test_reference_values_in_float64(golden):
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(golden[f"attn_{name}"]) for name in NAMES]
+        for index, g in enumerate(golden["attn_g"]):
+            out_a, out_b = coupled_attention(*arrays, jnp.asarray(g))
+            assert out_a.dtype == jnp.float64
+            np.testing.assert_allclose(out_a, golden["attn_outA"][index], atol=2e-15)
+            np.testing.assert_allclose(out_b, golden["attn_outB"][index], atol=2e-15)
+
+
+def test_large_logits_and_another_shape():
+    arrays = draw(1, (3, 2, 7, 8), scale=6.0)
+    q_a, k_a, v_a, q_b, k_b, v_b = (np.asarray(array, np.float64) for array in arrays)
+    out_a, out_b = coupled_attention(*arrays, 0.3)
+    expected_a = (numpy_attention(q_a, k_a, v_a) + 0.3 * numpy_attention(q_a, k_b, v_b)) / 1.3
+    expected_b = (numpy_attention(q_b, k_b, v_b) + 0.3 * numpy_attention(q_b, k_a, v_a)) / 1.3
+    np.testing.assert_allclose(out_a, expected_a, atol=2e-4)
+    np.testing.assert_allclose(out_b, expected_b, atol=2e-4)
+
+
+def test_t1_zero_coupling_is_two_separate_replicas_exactly():
+    arrays = draw(2)
+    out_a, out_b = jax.jit(coupled_attention)(*arrays, 0.0)
+    np.testing.assert_array_equal(out_a, jax.jit(attention)(*arrays[:3]))
+    np.testing.assert_array_equal(out_b, jax.jit(attention)(*arrays[3:]))
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_t1_nothing_passes_at_zero_not_even_a_nan(poison):
+    clean, dirty = draw(3), draw(3)
+    dirty[3:] = [array * poison for array in dirty[3:]]
+
+    def of_a(a, b, g):
+        return jnp.sum(jnp.sin(coupled_attention(*a, *b, g)[0]))
+
+    step = jax.jit(jax.value_and_grad(of_a, argnums=(0, 1)))
+    loss, (own, crossed) = step(clean[:3], clean[3:], 0.0)
+    assert all((np.asarray(leaf) == 0).all() for leaf in crossed)
+    dirty_loss, (dirty_own, _) = step(dirty[:3], dirty[3:], 0.0)
+    np.testing.assert_array_equal(dirty_loss, loss)
+    for one, other in zip(own, dirty_own, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert all((np.asarray(leaf) != 0).any() for leaf in step(clean[:3], clean[3:], 0.5)[1][1][1:])
+
+
+@pytest.mark.parametrize("g", [0.0, 0.25, 1.0])
+def test_t2_equal_replicas_stay_equal_for_every_coupling(g):
+    half = draw(4)[:3]
+    out_a, out_b = coupled_attention(*half, *half, g)
+    np.testing.assert_array_equal(out_a, out_b)
+    np.testing.assert_allclose(out_a, attention(*half), rtol=1e-6)
+
+
+def test_t3_exchange():
+    arrays = draw(5)
+    out_a, out_b = coupled_attention(*arrays, 0.7)
+    swapped_a, swapped_b = coupled_attention(*arrays[3:], *arrays[:3], 0.7)
+    np.testing.assert_array_equal(out_a, swapped_b)
+    np.testing.assert_array_equal(out_b, swapped_a)
+
+
+def test_t4_full_coupling_and_equal_queries_give_equal_outputs():
+    q_a, k_a, v_a, _, k_b, v_b = draw(6)
+    out_a, out_b = coupled_attention(q_a, k_a, v_a, q_a, k_b, v_b, 1.0)
+    np.testing.assert_array_equal(out_a, out_b)
+
+
+def test_t5_is_not_the_joint_softmax(golden):
+    arrays = [jnp.asarray(golden[f"attn_{name}"], jnp.float32) for name in NAMES]
+    for g in golden["attn_g"]:
+        out_a, out_b = coupled_attention(*arrays, float(g))
+        assert np.abs(out_a - golden["attn_naive_outA"]).max() > 1e-2
+        assert np.abs(out_b - golden["attn_naive_outB"]).max() > 1e-2
+
+
+def test_t6_full_coupling_is_the_mean_of_two_attentions_and_rows_sum_to_one():
+    q_a, k_a, v_a, q_b, k_b, v_b = draw(7)
+    out_a, _ = coupled_attention(q_a, k_a, v_a, q_b, k_b, v_b, 1.0)
+    np.testing.assert_allclose(out_a, (attention(q_a, k_a, v_a) + attention(q_a, k_b, v_b)) / 2, atol=1e-6)
+    ones = jnp.ones_like(v_a)
+    for g in (0.0, 0.1, 0.5, 1.0):
+        for out in coupled_attention(q_a, k_a, ones, q_b, k_b, ones, g):
+            np.testing.assert_allclose(out, 1.0, rtol=1e-6)
+
+
+def test_coupling_of_each_board():
+    arrays = draw(8)
+    g = jnp.asarray([0.0, 0.6])
+    out_a, out_b = jax.jit(coupled_attention)(*arrays, g)
+    for board in range(2):
+        alone_a, alone_b = coupled_attention(*(array[board : board + 1] for array in arrays), g[board])
+        np.testing.assert_allclose(out_a[board], alone_a[0], atol=1e-6)
+        np.testing.assert_allclose(out_b[board], alone_b[0], atol=1e-6)
+
+
+def test_vmap_over_couplings_equals_one_by_one_with_one_trace():
+    arrays = draw(9)
+    traces = []
+
+    @jax.jit
+    def sweep(g):
+        traces.append(None)
+        return jax.vmap(lambda g: coupled_attention(*arrays, g))(g)
+
+    g = jnp.linspace(0.0, 1.0, 4)
+    out_a, _ = sweep(g)
+    sweep(g + 0.1)
+    assert len(traces) == 1
+    for index in range(4):
+        np.testing.assert_allclose(out_a[index], coupled_attention(*arrays, g[index])[0], atol=1e-6)
+
+
+def test_gradient_against_finite_differences():
+    with jax.enable_x64(True):
+        arrays = [array.astype(jnp.float64) for array in draw(10, (1, 1, 3, 2))]
+        check_grads(coupled_attention, (*arrays, jnp.asarray(0.4)), order=1)
+
+
+def test_bfloat16_softmax_runs_in_float32():
+    arrays = draw(11)
+    low, _ = coupled_attention(*(array.astype(jnp.bfloat16) for array in arrays), 0.5)
+    high, _ = coupled_attention(*arrays, 0.5)
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(low.astype(jnp.float32), high, atol=0.05)
+
+
+def test_any_number_of_axes_after_the_pair():
+    q, k, v = (jnp.stack(half) for half in zip(draw(12)[:3], draw(12)[3:], strict=True))
+    deep = paired_attention(q[:, None], k[:, None], v[:, None], 0.5)
+    np.testing.assert_allclose(deep[:, 0], paired_attention(q, k, v, 0.5), atol=1e-6)
