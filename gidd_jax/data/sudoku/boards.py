@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -75,6 +76,18 @@ def tabulate(
         box=box,
         name=name,
     )
+
+
+def join(blocks: Sequence[Boards], name: str, skipped: int = 0) -> Boards:
+    """Boards of one box, one after the other, under one ascending list of the source names that occur."""
+    occurring = {block.sources[code] for block in blocks for code in np.unique(block.source)}
+    sources = tuple(sorted(occurring))
+    codes = []
+    for block in blocks:
+        lookup = np.array([sources.index(each) if each in occurring else 0 for each in block.sources], np.int16)
+        codes.append(lookup[block.source])
+    rows = {key: np.concatenate([getattr(block, key) for block in blocks]) for key in ("question", "answer", "rating")}
+    return Boards(**rows, source=np.concatenate(codes), sources=sources, box=blocks[0].box, name=name, skipped=skipped)
 
 
 def tiers(boards: Boards) -> tuple[tuple[str, ...], Boards, np.ndarray, np.ndarray]:

@@ -130,7 +130,7 @@ def forced(board, cell, peers, full):
     return bit & (bit - 1) == 0
 
 
-def minimise(board, answer, order, masks, done, at, left, peers, units, full, rank, found):
+def minimise(board, order, masks, done, at, left, peers, units, full, rank, found):
     """Blank cells in ``order`` while the answer stays the only one; what is left is minimal. Returns its clues.
 
     A cell can go when no other digit there has a solution, so each trial is one search for any solution at all.

@@ -7,7 +7,7 @@ import numpy as np
 
 from gidd_jax.data.sudoku import bundle, check, hub, table
 from gidd_jax.data.sudoku.board import Box
-from gidd_jax.data.sudoku.boards import UNRATED, Boards
+from gidd_jax.data.sudoku.boards import UNRATED, Boards, join
 from gidd_jax.errors import InputError
 
 Range = tuple[int, int]
@@ -60,7 +60,7 @@ def load(
         given = ", ".join(f"{key}={value}" for key, value in wanted.items() if value is not None)
         why = f"none of its {read} boards passes {given}; widen the filter" if read else "it holds no board"
         raise InputError(f"{name}: {why}{f' ({skipped[0]} bad rows dropped)' if skip_bad else ''}")
-    return _join(kept, name, sum(skipped))
+    return join(kept, name, sum(skipped))
 
 
 def _parts(name: str, split: str, skipped: list[int]) -> list[tuple[str, Iterator["pyarrow.Table"]]]:  # noqa: F821
@@ -150,17 +150,7 @@ def _passing(boards: Boards, wanted: dict) -> np.ndarray:
             low, high = wanted[key]
             passing &= (getattr(boards, key) >= low) & (getattr(boards, key) <= high)
     if wanted["source"] is not None:
-        passing &= np.isin(boards.source, [code for code, name in enumerate(boards.sources) if name in wanted["source"]])
+        passing &= np.isin(
+            boards.source, [code for code, name in enumerate(boards.sources) if name in wanted["source"]]
+        )
     return passing
-
-
-def _join(blocks: list[Boards], name: str, skipped: int) -> Boards:
-    """Blocks of boards as one table, with one ascending list of the source names that occur."""
-    occurring = {block.sources[code] for block in blocks for code in np.unique(block.source)}
-    sources = tuple(sorted(occurring))
-    codes = []
-    for block in blocks:
-        lookup = np.array([sources.index(each) if each in occurring else 0 for each in block.sources], np.int16)
-        codes.append(lookup[block.source])
-    rows = {key: np.concatenate([getattr(block, key) for block in blocks]) for key in ("question", "answer", "rating")}
-    return Boards(**rows, source=np.concatenate(codes), sources=sources, box=blocks[0].box, name=name, skipped=skipped)
