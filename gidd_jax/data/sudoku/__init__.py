@@ -2,6 +2,37 @@
 
 from gidd_jax.data.sudoku.board import Box, format, parse, show, units, violations
 from gidd_jax.data.sudoku.boards import UNRATED, Boards, tabulate, tiers
+from gidd_jax.data.sudoku.command import arguments, command, write_csv
+from gidd_jax.data.sudoku.generate import Kind, generate
+from gidd_jax.data.sudoku.grids import grids
 from gidd_jax.data.sudoku.load import load
+from gidd_jax.data.sudoku.solve import Labels, count, label, solve
+from gidd_jax.data.sudoku.split import Splits, split
+from gidd_jax.data.sudoku.wrong import wrong_branch
 
-__all__ = ["UNRATED", "Boards", "Box", "format", "load", "parse", "show", "tabulate", "tiers", "units", "violations"]
+__all__ = [
+    "UNRATED",
+    "Boards",
+    "Box",
+    "Kind",
+    "Labels",
+    "Splits",
+    "arguments",
+    "command",
+    "count",
+    "format",
+    "generate",
+    "grids",
+    "label",
+    "load",
+    "parse",
+    "show",
+    "solve",
+    "split",
+    "tabulate",
+    "tiers",
+    "units",
+    "violations",
+    "write_csv",
+    "wrong_branch",
+]

@@ -75,7 +75,7 @@ def parse(text: str, box: Box | None = None) -> np.ndarray:
     for cell, character in enumerate(text, 1):
         if character not in SYMBOLS[: box.size + 1] and character != "0":
             raise InputError(
-                f"board: character {character!r} at cell {cell}; use {SYMBOLS[1]} to {SYMBOLS[box.size]}, or . for a blank"
+                f"board: character {character!r} at cell {cell}; use 1 to {SYMBOLS[box.size]}, or . for a blank"
             )
     return DIGITS[np.frombuffer(text.encode("ascii"), np.uint8)]
 

@@ -7,7 +7,7 @@ from gidd_jax.data.sudoku.board import BAD, DIGITS, SYMBOLS, Box, violations
 FINE, LENGTH, CHARACTER, BLANK, CONTRADICTION, UNIT = range(6)
 
 
-def decode(texts: "pyarrow.Array", box: Box) -> tuple[np.ndarray, np.ndarray]:  # noqa: F821
+def decode(texts: "pyarrow.Array", box: Box) -> tuple[np.ndarray, np.ndarray]:
     """A text column -> digits uint8 [n, cells] and the number of bytes of each row [n].
 
     Rows of a wrong length, and characters that are no digit of the board, hold 255.
@@ -51,7 +51,7 @@ def explain(fault: int, question: str, answer: str, box: Box) -> tuple[str, str]
     elif kind == CHARACTER:
         allowed = SYMBOLS[: box.size + 1] + "0"
         cell, character = next((cell, each) for cell, each in enumerate(text, 1) if each not in allowed)
-        what = f"character {character!r} at cell {cell}; use {SYMBOLS[1]} to {SYMBOLS[box.size]}, or . or 0 for a blank"
+        what = f"character {character!r} at cell {cell}; use 1 to {SYMBOLS[box.size]}, or . or 0 for a blank"
     elif kind == BLANK:
         cell = next(cell for cell, each in enumerate(text, 1) if each in ".0")
         what = f"cell {cell} is blank; an answer is a full grid"

@@ -28,7 +28,7 @@ KAGGLE_TRIES, KAGGLE_FEW = 10, 23
 def generate(
     kind: Kind,
     count: int,
-    box: Box = Box(3, 3),
+    box: Box,
     clues: int | tuple[int, int] | None = None,
     seed: int = 0,
     compiled: bool = FAST,

@@ -9,7 +9,7 @@ from gidd_jax.errors import InputError
 READ = (".csv", ".parquet")
 
 
-def parts(name: str, split: str, skipped: list[int]) -> list[tuple[str, Iterator["pyarrow.Table"]]]:  # noqa: F821
+def parts(name: str, split: str, skipped: list[int]) -> list[tuple[str, Iterator["pyarrow.Table"]]]:
     """A `datasets` repository -> (label, tables of text columns) for every file of a split, in order.
 
     CSV and parquet files are fetched through `datasets` and read as text, so that boards of digits stay boards;

@@ -179,7 +179,7 @@ def thin(board, order, holders, peers, units):
     return clues
 
 
-def stray(masks, done, placed, cell, bit, peers, units, full):
+def stray(masks, done, placed, cell, bit, peers, units):
     """Place ``bit`` in ``cell``, then every single that follows, until one would leave a cell no digit.
 
     ``masks`` holds the candidates that the filled cells leave, ``placed`` the board of bits; both are extended.

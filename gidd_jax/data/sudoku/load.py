@@ -63,7 +63,7 @@ def load(
     return join(kept, name, sum(skipped))
 
 
-def _parts(name: str, split: str, skipped: list[int]) -> list[tuple[str, Iterator["pyarrow.Table"]]]:  # noqa: F821
+def _parts(name: str, split: str, skipped: list[int]) -> list[tuple[str, Iterator["pyarrow.Table"]]]:
     path = pathlib.Path(name)
     looks_local = path.suffix in (".csv", ".parquet", ".txt") or path.is_absolute() or name.startswith(".")
     if path.is_file() or (looks_local and not path.is_dir()):
@@ -91,14 +91,14 @@ def _blocks(parts: list, box: Box | None, skipped: list[int]) -> Iterator[Boards
             row += len(columns)
 
 
-def _first_box(columns: "pyarrow.Table", label: str) -> Box:  # noqa: F821
+def _first_box(columns: "pyarrow.Table", label: str) -> Box:
     try:
         return Box.of(len(columns["question"][0].as_py() or ""))
     except InputError as error:
         raise InputError(f"{label}, row 1, question: {error}") from None
 
 
-def _checked(columns: "pyarrow.Table", label: str, row: int, box: Box, skipped: list[int]) -> Boards:  # noqa: F821
+def _checked(columns: "pyarrow.Table", label: str, row: int, box: Box, skipped: list[int]) -> Boards:
     texts = {name: columns[name].chunk(0) for name in columns.column_names}
     question, question_length = check.decode(texts["question"], box)
     answer, answer_length = check.decode(texts["answer"], box)
@@ -118,7 +118,7 @@ def _checked(columns: "pyarrow.Table", label: str, row: int, box: Box, skipped: 
     return Boards(question, answer, rating, codes, sources, box, label)[~bad if bad.any() else slice(None)]
 
 
-def _ratings(texts: "pyarrow.Array | None", rows: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: F821
+def _ratings(texts: "pyarrow.Array | None", rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Text ratings -> int32 [n] (-1 where empty), and which of them are no whole number."""
     if texts is None:
         return np.full(rows, UNRATED, np.int32), np.zeros(rows, bool)
@@ -132,7 +132,7 @@ def _ratings(texts: "pyarrow.Array | None", rows: int) -> tuple[np.ndarray, np.n
     return numbers.to_numpy(), ~readable.to_numpy(zero_copy_only=False)
 
 
-def _sources(texts: "pyarrow.Array | None", alone: str, rows: int) -> tuple[tuple[str, ...], np.ndarray]:  # noqa: F821
+def _sources(texts: "pyarrow.Array | None", alone: str, rows: int) -> tuple[tuple[str, ...], np.ndarray]:
     if texts is None:
         return (alone,), np.zeros(rows, np.int16)
     import pyarrow.compute as compute

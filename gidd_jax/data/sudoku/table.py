@@ -12,7 +12,7 @@ BLOCK = 1 << 24
 """Bytes of CSV, and about four times the rows of parquet, taken at once: some 90,000 boards."""
 
 
-def batches(path: pathlib.Path, skipped: list[int]) -> Iterator["pyarrow.Table"]:  # noqa: F821
+def batches(path: pathlib.Path, skipped: list[int]) -> Iterator["pyarrow.Table"]:
     """A CSV or parquet file -> tables of the columns question, answer and, where present, rating and source.
 
     A CSV row with too many or too few fields is left out where ``skipped`` is given one count to add to; with an
@@ -34,14 +34,14 @@ def pick(columns: list[str], name: str) -> dict[str, str]:
     raise InputError(f"{name}: needs columns question and answer (or quizzes and solutions); it has {present!r}")
 
 
-def chosen(table: "pyarrow.Table", columns: dict[str, str]) -> "pyarrow.Table":  # noqa: F821
+def chosen(table: "pyarrow.Table", columns: dict[str, str]) -> "pyarrow.Table":
     """The picked columns under our names, each as plain text."""
     import pyarrow
 
     return pyarrow.table({name: table[column].cast(pyarrow.string()) for name, column in columns.items()})
 
 
-def _csv(path: pathlib.Path, skipped: list[int]) -> Iterator["pyarrow.Table"]:  # noqa: F821
+def _csv(path: pathlib.Path, skipped: list[int]) -> Iterator["pyarrow.Table"]:
     import pyarrow
     import pyarrow.csv
 
@@ -53,7 +53,7 @@ def _csv(path: pathlib.Path, skipped: list[int]) -> Iterator["pyarrow.Table"]:  
     columns = pick(header, str(path))
     crooked = []
 
-    def handle(row: "pyarrow.csv.InvalidRow") -> str:  # noqa: F821
+    def handle(row: "pyarrow.csv.InvalidRow") -> str:
         crooked.append(row)
         if not skipped:
             return "error"
@@ -77,13 +77,13 @@ def _csv(path: pathlib.Path, skipped: list[int]) -> Iterator["pyarrow.Table"]:  
         if crooked:
             row = crooked[0]
             raise InputError(
-                f"{path}, row {row.number - 1}: {row.actual_columns} fields where the header has {row.expected_columns}; "
-                "mend the row or pass skip_bad=True"
+                f"{path}, row {row.number - 1}: {row.actual_columns} fields where the header has "
+                f"{row.expected_columns}; mend the row or pass skip_bad=True"
             ) from None
         raise InputError(f"{path}: this is not a CSV file ({str(error).splitlines()[0]})") from None
 
 
-def _parquet(path: pathlib.Path) -> Iterator["pyarrow.Table"]:  # noqa: F821
+def _parquet(path: pathlib.Path) -> Iterator["pyarrow.Table"]:
     import pyarrow
     import pyarrow.parquet
 
