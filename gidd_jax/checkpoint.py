@@ -55,7 +55,7 @@ def clean(directory: pathlib.Path) -> None:
 
 
 def verify(path: pathlib.Path, meta: dict[str, Any]) -> str:
-    """"" where every file of the checkpoint is as it was written for this ``meta``, else one line naming what is not."""
+    """ "" where every file of the checkpoint is as it was written for this ``meta``, else one line naming what is not."""
     try:
         expected = json.loads((path / SUMS).read_text())
         found = json.loads((path / "meta.json").read_text())
@@ -86,6 +86,12 @@ def restore(path: pathlib.Path, like: Tree) -> Tree:
             name = jax.tree_util.keystr(where)
             raise InputError(f"{path}: {name} is {got.dtype}{got.shape}, this sweep has {wanted.dtype}{wanted.shape}")
     return state
+
+
+def restore_raw(path: pathlib.Path) -> dict[str, Any]:
+    """The state at ``path`` as nested dicts of arrays, whatever types it had."""
+    with ocp.StandardCheckpointer() as reader:
+        return reader.restore((path / "state").absolute())
 
 
 def _sums(path: pathlib.Path) -> dict[str, str]:

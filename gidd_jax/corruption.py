@@ -44,4 +44,3 @@ def uniform_times(key: PRNGKey, count: int, low_discrepancy: bool, floor: float 
     else:
         t = jax.random.uniform(key, (count,))
     return jnp.maximum(t, floor)
-

@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 from gidd_jax import __version__, config, files, grid
 from gidd_jax.errors import InputError
@@ -65,6 +66,14 @@ def read(directory: pathlib.Path) -> dict[str, Any]:
         raise InputError(f"{directory}: no sweep here (no config.json)") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def table(directory: pathlib.Path) -> pd.DataFrame:
+    """metrics.parquet of a sweep; raises InputError where there is none."""
+    path = directory / "metrics.parquet"
+    if not path.exists():
+        raise InputError(f"{directory}: no finished sweep here (no metrics.parquet)")
+    return pd.read_parquet(path)
 
 
 def write(directory: pathlib.Path, record: dict[str, Any]) -> None:

@@ -32,7 +32,9 @@ def lines(
         bins = array.shape[2] if array.ndim == 3 else 1
         array = array.reshape(count, rows, bins)
         step, row, bin_ = (index.reshape(-1) for index in np.indices(array.shape))
-        pieces.append((name, step, row, bin_ if _array(value).ndim == 3 else np.full(step.shape, -1), array.reshape(-1)))
+        pieces.append(
+            (name, step, row, bin_ if _array(value).ndim == 3 else np.full(step.shape, -1), array.reshape(-1))
+        )
     if not pieces:
         return pd.DataFrame()
     name = np.repeat([p[0] for p in pieces], [len(p[1]) for p in pieces])

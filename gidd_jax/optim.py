@@ -60,6 +60,4 @@ def update(
         moved = jax.tree.map(lambda free, new, old: new if free else old, trainable, moved, params)
     if not average:
         return moved, OptimState(adam, ())
-    return moved, OptimState(
-        adam, jax.tree.map(lambda a, p: average * a + (1 - average) * p, state.average, moved)
-    )
+    return moved, OptimState(adam, jax.tree.map(lambda a, p: average * a + (1 - average) * p, state.average, moved))

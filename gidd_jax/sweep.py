@@ -25,7 +25,7 @@ from gidd_jax.progress import Progress, quiet
 from gidd_jax.types import Tree
 from gidd_jax.writer import Writer
 
-__all__ = ["SweepResult", "grid", "rows", "run", "table"]
+__all__ = ["Interrupted", "SweepResult", "grid", "rows", "run"]
 
 CALL_SECONDS = 2.0
 """A call is made about this long, so that the bar moves and Ctrl-C is heard; results do not depend on it."""
@@ -63,14 +63,6 @@ def run(
         return _run(study, groups, directory, progress, devices)
 
 
-def table(directory: str | pathlib.Path) -> pd.DataFrame:
-    """metrics.parquet of a sweep; raises InputError where there is none."""
-    path = pathlib.Path(directory) / "metrics.parquet"
-    if not path.exists():
-        raise InputError(f"{directory}: no finished sweep here (no metrics.parquet)")
-    return pd.read_parquet(path)
-
-
 def _run(study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress: Callable, devices: Any) -> Any:
     if not groups:
         raise InputError("nothing to run: no (config, hypers) group")
@@ -81,6 +73,8 @@ def _run(study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress
         known = record["groups"][index] if index < len(record["groups"]) else None
         settings = resolved(config, known and known["config"], devices[0].platform)
         data, fingerprint = study.load(settings)
+        if check := getattr(study, "check", None):
+            check(hypers, settings, data)
         if known is None:
             known = {"config": {}, "fingerprint": fingerprint, "cohorts": []}
             record["groups"].append(known)
@@ -108,7 +102,7 @@ def _run(study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress
         tables = metrics.read_parts(directory / "metrics")
     whole = metrics.ordered(tables)
     if derive := getattr(study, "derive", None):
-        whole = metrics.ordered([whole, derive(whole)])
+        whole = metrics.ordered([whole, derive(whole, [settings for _, settings, _, _ in jobs])])
     if directory is not None:
         metrics.write_part(directory / "metrics.parquet", [whole])
     return SweepResult(whole, states, directory)
@@ -157,9 +151,7 @@ def _seeded(job: _Job) -> tuple[Any, jax.Array]:
     return job.hypers, jax.vmap(jax.vmap(jax.random.key))(job.hypers.seed)
 
 
-def _train(
-    study: Any, config: Any, job: _Job, writer: Writer, progress: Any, stop: "_Interrupt"
-) -> dict[str, Replica]:
+def _train(study: Any, config: Any, job: _Job, writer: Writer, progress: Any, stop: "_Interrupt") -> dict[str, Replica]:
     """One cohort from its last checkpoint to the end -> the final Replica of each row."""
     counts, edges, per_step = job.place.counts, job.edges, job.place.rows * study.per_step(config)
     replicas, step = writer.restore(edges, _seeded(job), job.data)

@@ -22,10 +22,11 @@ class TrainState(NamedTuple):
 
 def gradient_step(
     batch: Callable[[PRNGKey, Any, Any, Tree, jax.Array], Tree],
-    loss: Callable[[Tree, Tree, PRNGKey, Any, Any, jax.Array], tuple[Scalar, Metrics]],
+    loss: Callable[[Tree, Tree, PRNGKey, Any, Any, Tree, jax.Array], tuple[Scalar, Metrics]],
 ) -> Callable[..., tuple[TrainState, Metrics, jax.Array]]:
-    """``batch(key, hyper, config, data, i)`` and ``loss(params, batch, key, hyper, config, i)`` -> a study's ``step``.
+    """A study's ``step`` from ``batch(key, hyper, config, data, i)`` and its loss.
 
+    The loss is ``loss(params, batch, key, hyper, config, data, i) -> (scalar, metrics)``.
     The step returns (state, metrics, healthy): healthy is False where the loss, the gradient norm or any new number of
     the state is not finite. hyper needs learning_rate, weight_decay, b2; config needs the fields of ``OptimConfig``.
     """
@@ -33,7 +34,7 @@ def gradient_step(
     def step(state, key, hyper, config, data, i):
         batch_key, loss_key = jax.random.split(key)
         drawn = batch(batch_key, hyper, config, data, i)
-        grad = jax.value_and_grad(lambda params: loss(params, drawn, loss_key, hyper, config, i), has_aux=True)
+        grad = jax.value_and_grad(lambda params: loss(params, drawn, loss_key, hyper, config, data, i), has_aux=True)
         (value, metrics), grads = grad(state.params)
         rate = hyper.learning_rate * optim.unit_schedule(i, config.schedule, config.warmup, config.steps)
         params, moments = optim.update(

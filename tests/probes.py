@@ -69,7 +69,7 @@ class Regression:
         target = (1 + hyper.coupling) * x.sum(axis=1) + 0.01 * jax.random.normal(noise, (config.batch,))
         return x, target
 
-    def loss(self, params, batch, key, hyper, config, i):
+    def loss(self, params, batch, key, hyper, config, data, i):
         x, target = batch
         error = jnp.matmul(x, params["w"]) + params["b"] - target
         loss = jnp.mean(error**2)

@@ -1,0 +1,77 @@
+"""The ``gidd-jax`` command: finds the subcommand, and turns what went wrong into one line and an exit status.
+
+0 done; 1 failed run; 2 bad usage or bad input; 130 stopped by Ctrl-C after saving.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from gidd_jax import __version__
+from gidd_jax.errors import InputError
+
+COMMANDS = {
+    "sweep": "train every seed and setting in one jitted call, or go on where a sweep stopped",
+    "evaluate": "measure the rows of a sweep again: other decodings, other boards",
+    "sample": "let one row complete boards",
+    "plot": "draw the figures of a sweep and print its table",
+    "generate-puzzles": "make Sudoku boards with a unique solution",
+    "export": "write one row as standalone parameters and config",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> None:
+        """Raises InputError with the message and where help is."""
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command -> its exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return _run(arguments)
+    except InputError as error:
+        print(f"gidd-jax: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"gidd-jax: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("gidd-jax: interrupted; what the last checkpoint holds is safe", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    listed = "\n".join(f"  {name:18} {what}" for name, what in COMMANDS.items())
+    parser = Parser(
+        "gidd-jax",
+        description="Train many small discrete-diffusion models at once, and ask them questions.",
+        epilog=f"commands:\n{listed}\n\nexample: gidd-jax sweep sudoku --seeds 0 1 2 3 --coupling 0 0.5 1 --out runs/a",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="gidd-jax [--version] COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"gidd-jax {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=tuple(COMMANDS), help=argparse.SUPPRESS)
+    if not arguments:
+        parser.print_help()
+        return 2
+    name = parser.parse_args(arguments[:1]).command
+    command = importlib.import_module(f"gidd_jax.commands.{name.replace('-', '_')}")
+    own = Parser(
+        f"gidd-jax {name}",
+        description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
+        epilog=f"example: {command.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return command.run(own, arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Flags made from a study's Config and Hyper, so that every field has one and none is described twice."""
+
+import argparse
+import dataclasses
+import importlib
+import os
+import pathlib
+import typing
+from typing import Any
+
+from gidd_jax.config import dials
+from gidd_jax.errors import InputError
+
+STUDIES = ("sudoku",)
+
+
+def study(name: str) -> Any:
+    """The study of that name; raises InputError for a name that is none."""
+    if name not in STUDIES:
+        raise InputError(f"no study {name!r}; there are {', '.join(STUDIES)}")
+    return importlib.import_module(f"gidd_jax.studies.{name}")
+
+
+def add_settings(parser: argparse.ArgumentParser, config: type) -> None:
+    """One flag for every Config field; a flag that is not given leaves no trace, so presets can fill it."""
+    hints = typing.get_type_hints(config)
+    group = parser.add_argument_group("settings (one value for the whole sweep)")
+    for field in dataclasses.fields(config):
+        kind, flag = hints[field.name], _flag(field.name)
+        default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        shown = f" [{default}]" if default not in ("", 0, 0.0) or kind is bool else ""
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": field.metadata["help"] + shown}
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif typing.get_origin(kind) is tuple:
+            options |= {"type": typing.get_args(kind)[0], "nargs": "+", "metavar": "N"}
+        else:
+            options |= {"type": kind, "metavar": kind.__name__.upper()}
+            if choices := field.metadata["choices"]:
+                options["metavar"] = "{" + ",".join(choices) + "}"
+        group.add_argument(flag, dest=f"config.{field.name}", **options)
+
+
+def add_dials(parser: argparse.ArgumentParser, hyper: type) -> None:
+    """One flag for every Hyper field, each taking one value or several."""
+    group = parser.add_argument_group("dials (several values make a grid: every combination is a row)")
+    group.add_argument("--seeds", dest="hyper.seed", nargs="+", type=int, metavar="N", default=argparse.SUPPRESS)
+    group.add_argument("--coupling", nargs="+", type=float, metavar="K", help="values of the dial that --dial names")
+    for name, (kind, dial) in dials(hyper).items():
+        default = hyper._field_defaults[name]
+        text = f"{dial.help} [{default:g}]" + (f" ({dial.unit})" if dial.unit else "")
+        group.add_argument(
+            _flag(name), dest=f"hyper.{name}", nargs="+", type=kind, metavar="X", default=argparse.SUPPRESS, help=text
+        )
+
+
+def settings(args: argparse.Namespace, config: type, preset: dict[str, Any] | None = None) -> Any:
+    """The Config the flags ask for, on top of a preset."""
+    given = {k.removeprefix("config."): v for k, v in vars(args).items() if k.startswith("config.")}
+    return config(**(preset or {}) | {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+def columns(args: argparse.Namespace, dial: str) -> dict[str, list[float]]:
+    """The grid's columns the flags ask for; raises InputError where --coupling and the dial's own flag are given."""
+    given = {k.removeprefix("hyper."): v for k, v in vars(args).items() if k.startswith("hyper.")}
+    if args.coupling is not None:
+        if dial in given:
+            raise InputError(f"--coupling moves {dial} here, so {_flag(dial)} cannot be given as well")
+        given[dial] = args.coupling
+    return given
+
+
+def prepare_jax(host_devices: int = 0, deterministic: bool = False) -> None:
+    """Settings that must stand before the first array: compile cache, host devices, strict order of sums on a GPU."""
+    if deterministic:
+        # Aborts the process where XLA does not know the flag, so it is set only when asked for.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    import jax
+
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "gidd_jax" / "xla"
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if host_devices:
+        jax.config.update("jax_num_cpu_devices", host_devices)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

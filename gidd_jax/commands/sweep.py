@@ -1,0 +1,46 @@
+"""``gidd-jax sweep STUDY``: a grid of replicas, trained or continued, with its table and figures."""
+
+import argparse
+import pathlib
+import sys
+import warnings
+
+from gidd_jax.commands import flags
+
+EXAMPLE = "gidd-jax sweep sudoku --data 4x4 --seeds 0 1 2 3 --coupling 0 0.5 1 --steps 2000 --d-model 32 --out runs/a"
+
+
+def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+    """Trains; prints the table on stdout. Run again with the same directory it goes on, or adds the new rows."""
+    parser.add_argument("study", choices=flags.STUDIES, help="what is trained and measured")
+    known = [word for word in arguments[:1] if not word.startswith("-")]
+    study = flags.study(known[0] if known else flags.STUDIES[0])
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="sweep directory [runs/STUDY]")
+    parser.add_argument("--preset", choices=tuple(study.presets), help="settings to start from; flags win over it")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--no-figures", action="store_true", help="write no figures at the end")
+    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split rows over")
+    parser.add_argument("--deterministic", action="store_true", help="GPU: bitwise repeatable, slower")
+    flags.add_dials(parser, study.Hyper)
+    flags.add_settings(parser, study.Config)
+    args = parser.parse_args(arguments)
+
+    config = flags.settings(args, study.Config, study.presets.get(args.preset))
+    flags.prepare_jax(args.host_devices, args.deterministic)
+    from gidd_jax import progress, sweep
+    from gidd_jax.commands import plot
+
+    hypers = sweep.grid(study, **flags.columns(args, config.dial))
+    out = args.out or pathlib.Path("runs") / study.name
+    # Orbax tells of shardings it restores without; ours are set afterwards.
+    warnings.filterwarnings("ignore", module="orbax")
+    try:
+        result = sweep.run(study, [(config, hypers)], out, progress.quiet if args.quiet else progress.bar)
+    except sweep.Interrupted as stopped:
+        print(f"gidd-jax: {stopped}", file=sys.stderr)
+        return 130
+    print(plot.told(result.table, config.dial, out))
+    if not args.no_figures:
+        for path in plot.draw(result.table, config.dial, out / "figures"):
+            print(path)
+    return 0

@@ -1,0 +1,104 @@
+"""One row of a sweep as standalone files, and back: ``params.npz`` and ``config.json`` in a directory of their own."""
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from gidd_jax import checkpoint, files, ledger, train
+from gidd_jax.errors import InputError
+from gidd_jax.types import Tree
+
+
+def rows(directory: pathlib.Path) -> list[dict[str, Any]]:
+    """Every row of a sweep: identity, group, cohort, its place in it, Hyper values and whether it is finished."""
+    from gidd_jax.config import row_identity
+
+    found = []
+    for index, group in enumerate(ledger.read(directory)["groups"]):
+        for cohort in group["cohorts"]:
+            steps = checkpoint.steps(directory / "checkpoints" / cohort["name"])
+            columns = cohort["hypers"]
+            for place in range(len(columns["seed"])):
+                values = {field: column[place] for field, column in columns.items()}
+                found.append(
+                    {"row": row_identity(values), "group": index, "cohort": cohort["name"], "place": place}
+                    | {"hypers": values, "step": steps[-1] if steps else 0}
+                )
+    return found
+
+
+def find(directory: pathlib.Path, row: str) -> dict[str, Any]:
+    """The row whose identity starts with ``row``; raises InputError where none or several do, or none is saved yet."""
+    known = rows(directory)
+    matching = [entry for entry in known if entry["row"].startswith(row)]
+    if len(matching) != 1:
+        listed = ", ".join(f"{entry['row']} (seed {entry['hypers']['seed']})" for entry in (matching or known)[:8])
+        problem = "names several rows" if matching else "no such row"
+        raise InputError(f"{directory}, row {row!r}: {problem}; there are {len(known)}: {listed} ...")
+    if not matching[0]["step"]:
+        raise InputError(f"{directory}, row {row!r}: no checkpoint yet; let the sweep run to one")
+    return matching[0]
+
+
+def load_row(study: Any, directory: pathlib.Path, row: str) -> tuple[dict[str, Any], Any, Any, Tree]:
+    """A saved row -> (its entry, config, Hyper of scalars, parameters as evaluation uses them).
+
+    Raises InputError where the row is unknown or its newest checkpoint is not sound.
+    """
+    from gidd_jax.config import from_json
+
+    entry = find(directory, row)
+    group = ledger.read(directory)["groups"][entry["group"]]
+    config = from_json(study.Config, group["config"])
+    path = directory / "checkpoints" / entry["cohort"] / f"{entry['step']:08d}"
+    if fault := checkpoint.verify(path, {"study": study.name}):
+        raise InputError(fault)
+    state = checkpoint.restore_raw(path)["state"]
+    params = state["optim"]["average"] if config.average else state["params"]
+    hyper = study.Hyper(**entry["hypers"])
+    return entry, config, hyper, jax.tree.map(lambda x: np.asarray(x)[entry["place"]], params)
+
+
+def write(study: Any, directory: pathlib.Path, row: str, out: pathlib.Path) -> dict[str, Any]:
+    """Writes ``out/params.npz`` (path -> array) and ``out/config.json`` -> the row's entry."""
+    entry, config, hyper, params = load_row(study, directory, row)
+    from gidd_jax.config import to_json
+
+    named = {train.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    files.write(out / "params.npz", lambda pending: np.savez(pending, **named))
+    about = {"study": study.name, "row": entry["row"], "step": entry["step"], "hyper": hyper._asdict()}
+    files.write_text(out / "config.json", json.dumps(about | {"config": to_json(config)}, indent=1) + "\n")
+    return entry
+
+
+def read_params(directory: str | pathlib.Path) -> tuple[Tree, str]:
+    """The parameters ``write`` left, as a nested dict, and their sha256; raises InputError where there are none."""
+    path = pathlib.Path(directory) / "params.npz"
+    try:
+        blob = path.read_bytes()
+        with np.load(path, allow_pickle=False) as arrays:
+            named = dict(arrays)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no exported parameters there ({error}); make them with gidd-jax export") from error
+    tree: dict[str, Any] = {}
+    for name, value in named.items():
+        *folders, leaf = name.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[leaf] = value
+    return tree, hashlib.sha256(blob).hexdigest()
+
+
+def adopt(given: Tree, fresh: Tree) -> Tree:
+    """``given`` where it has the names and shapes of ``fresh``; raises InputError naming what differs."""
+    ours = {train.path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(fresh)}
+    theirs = {train.path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(given)}
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise InputError(f"--init-from: {name} is {theirs.get(name)} there and {ours.get(name)} in this model")
+    return given

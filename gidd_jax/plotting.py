@@ -1,0 +1,257 @@
+"""Figures: tables in, matplotlib figures out; nothing is drawn that the table does not hold."""
+
+import os
+import pathlib
+import textwrap
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from gidd_jax.analysis import among, axis_label, describe_replicas, final, intervals_by, untrained, with_derived
+from gidd_jax.errors import InputError
+
+STYLE = {
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+}
+DPI = 150
+MOST_LEGEND_LINES = 8
+# Okabe and Ito's colours, told apart under every common colour blindness.
+CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+STROKES = ("-", "--", ":", "-.")
+REFERENCES = {"untrained": ("0.5", "untrained model"), "oracle": ("black", "oracle: best possible")}
+ORACLES = {"holding_loss": "holding_floor", "separation": "separation_ceiling"}
+COUPLING_PANELS = {
+    ("jump_loss",): axis_label("jump_loss"),
+    ("jump_accuracy",): axis_label("jump_accuracy"),
+    ("holding_loss",): axis_label("holding_loss"),
+    ("benefit_jump", "benefit_holding"): "benefit over no coupling (nats)",
+    ("knockout_zero_jump", "knockout_zero_holding"): "loss added, path zeroed (nats)",
+    ("knockout_shuffle_jump", "knockout_shuffle_holding"): "loss added, path shuffled (nats)",
+    ("gradient_cosine",): axis_label("gradient_cosine"),
+    ("tower_cka",): axis_label("tower_cka"),
+    ("cell_accuracy",): axis_label("cell_accuracy"),
+    ("puzzle_accuracy",): axis_label("puzzle_accuracy"),
+}
+
+
+@mpl.rc_context(STYLE)
+def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
+    """Jump loss, jump accuracy and holding loss against boards seen: a line a dial value, a row of axes a group."""
+    rows = table[table["split"] == "validation"]
+    metrics = among(rows, ("jump_loss", "jump_accuracy", "holding_loss"))
+    figure, grid = _canvas(table, dial, "Learning curves", "validation boards", metrics)
+    for ax in _lines_by_dial(figure, grid, rows, untrained(rows), dial, metrics, "boards"):
+        ax.set_xlabel("boards seen")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def by_t(table: pd.DataFrame, dial: str) -> Figure:
+    """Jump accuracy, holding loss and separation by noise level at the last step, beside what an oracle can reach."""
+    last = final(table)
+    metrics = among(last, ("jump_accuracy/t", "holding_loss/t", "separation/t"))
+    figure, grid = _canvas(table, dial, "By noise level", _where(last, metrics), metrics)
+    for ax in _lines_by_dial(figure, grid, last, untrained(table), dial, metrics, "t"):
+        ax.set(xlabel="noise level t (probability of resampling)", xlim=(0, 1))
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
+    """Every headline metric at the last step against the dial: mean, interval, each seed, and the untrained model."""
+    last, floor = final(with_derived(table, dial)), untrained(table)
+    scalars = last[last["bin"] == -1]
+    panels = {label: among(scalars, metrics) for metrics, label in COUPLING_PANELS.items()}
+    panels = {label: metrics for label, metrics in panels.items() if metrics}
+    shown = [metric for metrics in panels.values() for metric in metrics]
+    figure, grid = _canvas(table, dial, "Coupling", _where(last, shown), shown, len(panels))
+    groups = list(scalars["group"].unique())
+    for (label, metrics), ax in zip(panels.items(), grid.flat, strict=False):
+        for metric in metrics:
+            _reference(ax, floor, metric, "untrained")
+            _reference(ax, scalars, metric, "oracle")
+            for group in groups:
+                # One group: colour tells the metrics apart. Several: colour is the group, in every panel alike.
+                hue, stroke = metrics.index(metric), groups.index(group)
+                hue, stroke = (hue, stroke) if len(groups) == 1 else (stroke, hue)
+                look = {"color": CATEGORIES[hue % len(CATEGORIES)], "ls": STROKES[stroke % len(STROKES)]}
+                rows = scalars[(scalars["metric"] == metric) & (scalars["group"] == group)]
+                ax.plot(rows[dial], rows["value"], ".", color=look["color"], ms=4.5, mew=0, alpha=0.35, gid="seed")
+                _line(ax, intervals_by(rows, [dial]), dial, label=_short(metric), marker="o", ms=3.5, **look)
+        if metrics[0].startswith("benefit"):
+            ax.axhline(0, color="0.3", lw=0.9, zorder=1.5, gid="zero")
+        if len(metrics) > 1:
+            handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+            ax.legend(handles.values(), handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.1)
+        ax.set(xlabel=dial_label(dial), ylabel=label)
+        _scale(ax, scalars[dial].to_numpy(float))
+    marks = [(Line2D([], [], color=CATEGORIES[i % 6], marker="o", ms=3.5), name) for i, name in enumerate(groups)]
+    seed = (Line2D([], [], color="0.4", marker=".", ms=5, mew=0, alpha=0.7, ls=""), "one seed")
+    _guide(figure, [*(marks if len(groups) > 1 else []), seed])
+    return figure
+
+
+def save_all(table: pd.DataFrame, dial: str, directory: str | pathlib.Path) -> list[pathlib.Path]:
+    """Write the three figures as PNG, each whole or not at all: a reader never meets half a file."""
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for draw in (learning_curves, against_coupling, by_t):
+        path = directory / f"{draw.__name__}.png"
+        unfinished = directory / f".{draw.__name__}.{os.getpid()}.png"
+        draw(table, dial).savefig(unfinished, dpi=DPI)
+        os.replace(unfinished, path)
+        paths.append(path)
+    return paths
+
+
+def dial_label(dial: str) -> str:
+    """The dial as an axis or a legend names it; every dial is a pure number but the learning rate."""
+    return f"{dial.replace('_', ' ')} ({'per step' if dial == 'learning_rate' else 'dimensionless'})"
+
+
+def _canvas(
+    table: pd.DataFrame, dial: str, title: str, place: str, metrics: list[str], panels: int | None = None
+) -> tuple[Figure, np.ndarray]:
+    """A grid of axes below a title and a caption line, both flush left in a header that no axes may enter."""
+    if not metrics:
+        raise InputError(f"the figure {title!r} has nothing to draw: none of its metrics are in the table")
+    columns = len(metrics) if panels is None else min(panels, 4 if panels > 6 else 3)
+    rows = table["group"].nunique() if panels is None else -(-panels // columns)
+    several = table["seed"].nunique() > 1
+    interval = "lines: mean, bands: 95 % t interval over seeds" if several else "one seed, so no interval"
+    width = max(2.9 * columns + (1.0 if panels is None else 0), 5.5)
+    caption = textwrap.wrap(f"{place}; {describe_replicas(table, dial)}; {interval}", int(width * 15))
+    header = 0.36 + 0.17 * len(caption)
+    height = 2.5 * rows + header + 0.5
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, rect=(0, 0, 1, 1 - header / height))
+    left, top = 0.1 / width, 1 - 0.1 / height
+    figure.text(left, top, f"{title} by {dial.replace('_', ' ')}", size=11, weight="bold", va="top")
+    figure.text(left, top - 0.24 / height, "\n".join(caption), color="0.35", va="top", gid="caption")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for unused in grid.flat[grid.size if panels is None else panels :]:
+        unused.remove()
+    return figure, grid
+
+
+def _lines_by_dial(
+    figure: Figure, grid: np.ndarray, rows: pd.DataFrame, floor: pd.DataFrame, dial: str, metrics: list[str], x: str
+) -> list[Axes]:
+    """Fill the grid: an axes a group and metric, a line a dial value against x, the floors and ceilings, the key."""
+    colours = _dial_colours(rows[dial])
+    groups = list(rows["group"].unique())
+    for group, axes in zip(groups, grid, strict=True):
+        members, untaught = rows[rows["group"] == group], floor[floor["group"] == group]
+        for metric, ax in zip(metrics, axes, strict=True):
+            _reference(ax, untaught, metric, "untrained")
+            _reference(ax, members, metric, "oracle")
+            points = _with_t(members[members["metric"] == metric])
+            for value, curve in intervals_by(points, [dial, x]).groupby(dial):
+                _line(ax, curve, x, color=colours[value], marker="o" if len(curve) < 15 else "", ms=3)
+            ax.set_ylabel(axis_label(metric))
+        if len(groups) > 1:
+            axes[0].set_title(str(group), loc="left", size=9, weight="bold")
+    _dial_key(figure, grid, dial, colours)
+    _guide(figure, [])
+    return list(grid.flat)
+
+
+def _line(ax: Axes, curve: pd.DataFrame, x: str, **look) -> None:
+    ax.fill_between(curve[x], curve["low"], curve["high"], color=look["color"], alpha=0.16, lw=0)
+    ax.plot(curve[x], curve["mean"], gid="mean", mec="white", mew=0.5, **look)
+
+
+def _reference(ax: Axes, rows: pd.DataFrame, metric: str, kind: str) -> None:
+    """What the metric is before training, or at best: a dashed level, or a dashed curve against t."""
+    if kind == "oracle":
+        base, by, t = metric.partition("/")
+        metric = f"{ORACLES.get(base)}{by}{t}"
+    levels = _with_t(rows[rows["metric"] == metric]).groupby("t")["value"].mean().dropna()
+    look = {"color": REFERENCES[kind][0], "ls": (0, (4, 2)), "lw": 1.1, "zorder": 1.8, "gid": kind}
+    if metric.endswith("/t"):
+        ax.plot(levels.index, levels, **look)
+    elif len(levels):
+        ax.axhline(levels.iloc[0], **look)
+
+
+def _with_t(rows: pd.DataFrame) -> pd.DataFrame:
+    """The middle of each row's t bin, of width .1."""
+    return rows.assign(t=(rows["bin"] + 0.5) / 10)
+
+
+def _dial_colours(values: pd.Series) -> dict[float, tuple]:
+    known = np.unique(values.dropna())
+    shades = mpl.colormaps["viridis"](np.linspace(0.02, 0.9, len(known)))
+    return {float(value): tuple(shade) for value, shade in zip(known, shades, strict=True)}
+
+
+def _dial_key(figure: Figure, grid: np.ndarray, dial: str, colours: dict[float, tuple]) -> None:
+    """Which colour is which dial value: a legend for a few, a colour bar with thinned ticks for many."""
+    values = list(colours)
+    title = dial_label(dial).replace(" (", "\n(")
+    if len(values) <= MOST_LEGEND_LINES:
+        handles = [Line2D([], [], color=colours[value]) for value in values]
+        figure.legend(handles, [f"{value:g}" for value in values], title=title, loc="outside right center")
+        return
+    norm = BoundaryNorm(np.arange(len(values) + 1) - 0.5, len(values))
+    bar = figure.colorbar(ScalarMappable(norm, ListedColormap(list(colours.values()))), ax=list(grid.flat), pad=0.02)
+    ticks = np.unique(np.linspace(0, len(values) - 1, MOST_LEGEND_LINES).round().astype(int))
+    bar.set_ticks(ticks, labels=[f"{values[i]:.3g}" for i in ticks])
+    bar.minorticks_off()
+    bar.set_label(title.replace("\n", " "))
+
+
+def _guide(figure: Figure, marks: list[tuple[Line2D, str]]) -> None:
+    """The legend below the axes: the given marks, then the dashed references that were drawn."""
+    drawn = {line.get_gid() for ax in figure.axes for line in ax.lines}
+    dashes = [
+        (Line2D([], [], color=colour, ls=(0, (4, 2)), lw=1.1), name)
+        for kind, (colour, name) in REFERENCES.items()
+        if kind in drawn
+    ]
+    if marks or dashes:
+        figure.legend(*zip(*marks, *dashes, strict=True), loc="outside lower center", ncols=4)
+
+
+def _short(metric: str) -> str:
+    """How a panel that holds several metrics tells them apart."""
+    name, at, cells = metric.partition("@")
+    return f"{cells} cell{'s' if cells != '1' else ''} a pass" if at else name.rpartition("_")[2]
+
+
+def _scale(ax: Axes, values: np.ndarray) -> None:
+    """A logarithmic axis where the dial spans more than a factor of 30, linear from zero to its smallest value."""
+    positive = values[values > 0]
+    if len(positive) and positive.max() > 30 * positive.min():
+        ax.set_xscale("symlog", linthresh=positive.min())
+
+
+def _where(last: pd.DataFrame, metrics: list[str]) -> str:
+    """The boards and the step of the evaluation that is drawn."""
+    rows = last[last["metric"].isin(metrics)]
+    steps = sorted(rows["step"].unique())
+    return f"{' and '.join(sorted(rows['split'].unique()))} boards, step {' and '.join(map(str, steps))}"

@@ -1,0 +1,142 @@
+"""The two-head GIDD study: a holding head and a jump head on Sudoku boards, coupled by a dial.
+
+This module *is* the study: ``init``, ``step`` and ``evaluate`` are pure functions of one replica.
+"""
+
+import sys
+
+import jax
+import numpy as np
+import pandas as pd
+
+from gidd_jax import corruption, export, losses, train
+from gidd_jax.data.sudoku.board import Box
+from gidd_jax.data.sudoku.symmetry import augment
+from gidd_jax.errors import InputError
+from gidd_jax.models import two_head
+from gidd_jax.studies.sudoku_evaluation import evaluate
+from gidd_jax.studies.sudoku_model import Noised, couplings, measured, noised, predict, shape
+from gidd_jax.studies.sudoku_settings import POSTS, Config, Hyper
+from gidd_jax.types import Metrics, PRNGKey, Scalar, Tree
+
+__all__ = ["Config", "Hyper", "batch", "check", "derive", "evaluate", "init", "load", "loss", "per_step", "step"]
+
+name = "sudoku"
+unit = "boards"
+splits = ("validation", "test")
+presets = {"posts": POSTS}
+
+
+def per_step(config: Config) -> int:
+    """Boards one replica sees in a step."""
+    return config.batch
+
+
+def load(config: Config) -> tuple[Tree, str]:
+    """Boards on the host -> question and answer uint8 [N,S], and (start, count) [split, tier]; and their fingerprint.
+
+    Rows are ordered train, validation, test, and by tier within each; the fingerprint starts with the kind of split.
+    """
+    from gidd_jax.data.sudoku import load as load_boards
+    from gidd_jax.data.sudoku import tiers
+    from gidd_jax.data.sudoku.split import split
+
+    boards = load_boards(
+        config.data,
+        split=config.data_split,
+        rating=config.rating or None,
+        clues=config.clues or None,
+        source=config.source or None,
+        limit=config.limit or None,
+        skip_bad=config.skip_bad,
+    )
+    parts = split(boards)
+    names = tiers(boards)[0]
+    question, answer, start, count, first = [], [], [], [], 0
+    for part in (parts.train, parts.validation, parts.test):
+        own, ordered, begins, counts = tiers(part)
+        at = {tier: (first + b, c) for tier, b, c in zip(own, begins, counts, strict=True)}
+        start.append([at.get(tier, (0, 0))[0] for tier in names])
+        count.append([at.get(tier, (0, 0))[1] for tier in names])
+        question.append(ordered.question)
+        answer.append(ordered.answer)
+        first += len(part)
+    if boards.skipped:
+        print(f"gidd-jax: {config.data}: {boards.skipped} bad rows skipped, {len(boards)} kept", file=sys.stderr)
+    data = {
+        "question": np.concatenate(question),
+        "answer": np.concatenate(answer),
+        "start": np.asarray(start, np.int32),
+        "count": np.asarray(count, np.int32),
+    }
+    if config.augment and parts.kind == "class":
+        # Present or absent, not true or false: a key of the pytree is static, so no unused symmetry is ever drawn.
+        data["augment"] = np.zeros(0, np.uint8)
+    fingerprint = f"{parts.kind}-{boards.fingerprint()}"
+    if config.init_from:
+        data["params"], digest = export.read_params(config.init_from)
+        fingerprint += f"-{digest}"
+    return data, fingerprint
+
+
+def check(hypers: Hyper, config: Config, data: Tree) -> None:
+    """Raises InputError, before anything compiles, for a dial that moves nothing or a tier without boards."""
+    shape(config, data)
+    for dial, without in (("attention", config.trunk == "shared"), ("gate", not config.gated)):
+        if without and np.any(getattr(hypers, dial) > 0):
+            raise InputError(
+                f"{dial} > 0 moves nothing here: it needs {'--gated' if dial == 'gate' else '--trunk towers'}"
+            )
+    tiers = data["count"].shape[1]
+    for tier in np.unique(hypers.tier):
+        if tier >= tiers or not data["count"][:, tier].all():
+            raise InputError(f"tier {tier}: no boards of it in every split; the data has tiers 0 to {tiers - 1}")
+
+
+def init(key: PRNGKey, hyper: Hyper, config: Config, data: Tree) -> train.TrainState:
+    """Fresh parameters, or those of ``init_from``."""
+    fresh = two_head.init(key, shape(config, data))
+    return train.start(export.adopt(data["params"], fresh) if "params" in data else fresh, config)
+
+
+def batch(key: PRNGKey, hyper: Hyper, config: Config, data: Tree, i: jax.Array) -> Noised:
+    """Boards of the row's tier, each under a symmetry of its own, corrupted at t ~ U(0,1) clamped at 1/S."""
+    board_key, turn_key, time_key, noise_key = jax.random.split(key, 4)
+    start, count = data["start"][0, hyper.tier], data["count"][0, hyper.tier]
+    index = start + jax.random.randint(board_key, (config.batch,), 0, count)
+    question, answer = data["question"][index], data["answer"][index]
+    if "augment" in data:
+        question, answer = augment(turn_key, question, answer, Box.of(question.shape[1]))
+    t = corruption.uniform_times(time_key, config.batch, config.low_discrepancy, 1 / question.shape[1])
+    return noised(noise_key, config, question, answer, t)
+
+
+def loss(
+    params: Tree, shown: Noised, key: PRNGKey, hyper: Hyper, config: Config, data: Tree, i: jax.Array
+) -> tuple[Scalar, Metrics]:
+    """Weighted jump and holding cross-entropy in nats, and the metrics of the last iteration by t bin."""
+    heads = predict(
+        params, config, data, shown, couplings(hyper, config, i), dropout_key=key if config.dropout else None
+    )
+    value, metrics = losses.two_head_loss(
+        heads.jump,
+        heads.holding,
+        shown.x,
+        shown.resampled,
+        ~shown.given,
+        shown.label,
+        hyper.jump_weight,
+        hyper.holding_weight,
+    )
+    return value, {"loss": metrics["loss"]} | measured(heads, shown)
+
+
+step = train.gradient_step(batch, loss)
+
+
+def derive(table: pd.DataFrame, configs: list[Config]) -> pd.DataFrame:
+    """The lines that need several rows at once: the benefit of coupling over the paired row without it."""
+    from gidd_jax.analysis import benefit
+
+    parts = [benefit(table[table["group"] == f"g{g}"], config.dial) for g, config in enumerate(configs)]
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,162 @@
+"""What a replica is worth on held-out boards: both heads by t, the order parameters, and decoding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gidd_jax import losses, oracle, probes, sampling, train
+from gidd_jax.data.sudoku.board import Box, units
+from gidd_jax.models import two_head
+from gidd_jax.studies.sudoku_model import Noised, couplings, measured, noised, predict, shape
+from gidd_jax.studies.sudoku_settings import Config, Hyper
+from gidd_jax.types import Mean, Metrics, PRNGKey, Tree
+
+GOLDEN = 0.6180339887498949
+
+
+def evaluate(
+    state: train.TrainState, key: PRNGKey, hyper: Hyper, config: Config, data: Tree, split: jax.Array
+) -> tuple[Metrics, Tree]:
+    """Metrics on validation (``split`` 0) or test (1) boards of the row's tier; no arrays.
+
+    Heads at evenly spread t (losses in nats, accuracies, separation, precision, recall, each by t bin) beside the oracle
+    floors; knock-out losses where the heads are joined by a cross path; cosine of the heads' trunk gradients; CKA of the
+    towers; for each k of ``config.decode`` puzzle and cell accuracy and mean violations. Consumes ``key``.
+    """
+    params = train.evaluated(state, config)
+    dials = couplings(hyper, config, state.optim.adam.count)
+    time_key, noise_key, decode_key = jax.random.split(key, 3)
+    shown = _held_out(time_key, noise_key, hyper, config, data, split)
+    model = shape(config, data)
+    joined = model.towers == 2 or model.gated
+
+    def batch_metrics(shown: Noised) -> Metrics:
+        heads = predict(params, config, data, shown, dials)
+        found = measured(heads, shown)
+        if joined:
+            found |= _knockouts(params, config, data, shown, dials, found)
+        if model.towers == 2:
+            found["tower_cka"] = probes.cka(*(x.reshape(-1, x.shape[-1]) for x in heads.features))
+        return found
+
+    found = _over_batches(batch_metrics, shown, config.batch)
+    found |= _separation(found)
+    first = jax.tree.map(lambda x: x[: config.batch], shown)
+    found["gradient_cosine"] = gradient_cosine(params, config, data, first, dials)
+    floors = oracle.holding_floors(
+        model.digits, float(config.noise == "uniform"), oracle.clamped_times(1 / model.cells), config.label
+    )
+    found |= {name: jnp.asarray(value, jnp.float32) for name, value in floors.items()}
+    return found | _decoded(decode_key, params, hyper, config, data, split, dials), {}
+
+
+def gradient_cosine(params: Tree, config: Config, data: Tree, shown: Noised, dials: two_head.Couplings) -> Mean:
+    """Cosine between the gradients of the two losses on all parameters but the heads' read-outs.
+
+    Over both towers where there are two: exactly 0 for uncoupled ones, whose gradients share no parameter.
+    """
+
+    def one(jump_weight: float, holding_weight: float) -> Tree:
+        def value(params: Tree) -> jax.Array:
+            heads = predict(params, config, data, shown, dials)
+            unknown = ~shown.given
+            return losses.two_head_loss(
+                heads.jump, heads.holding, shown.x, shown.resampled, unknown, shown.label, jump_weight, holding_weight
+            )[0]
+
+        grads = jax.grad(value)(params)
+        return {name: grad for name, grad in grads.items() if name not in ("jump", "holding")}
+
+    return probes.cosine(one(1.0, 0.0), one(0.0, 1.0))
+
+
+def _held_out(
+    time_key: PRNGKey, noise_key: PRNGKey, hyper: Hyper, config: Config, data: Tree, split: jax.Array
+) -> Noised:
+    """The evaluation's boards, evenly spread over the tier, at times evenly spread over (0,1)."""
+    count = -(-config.eval_boards // config.batch) * config.batch
+    question, answer = _boards(hyper, data, split, count)
+    # Golden-ratio steps: even over any stretch of boards, whatever their order.
+    t = (jax.random.uniform(time_key) + jnp.arange(count) * GOLDEN) % 1.0
+    return noised(noise_key, config, question, answer, jnp.maximum(t, 1 / question.shape[1]))
+
+
+def _boards(hyper: Hyper, data: Tree, split: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """``count`` boards at even distances through the row's tier of a split (split 0 is validation, 1 test)."""
+    start, have = data["start"][split + 1, hyper.tier], data["count"][split + 1, hyper.tier]
+    share = jnp.arange(count) / count
+    index = start + jnp.minimum((share * have).astype(jnp.int32), have - 1)
+    return data["question"][index], data["answer"][index]
+
+
+def _over_batches(function, shown: Noised, size: int) -> Metrics:
+    """``function`` of each batch in turn, its Means pooled."""
+    batches = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), shown)
+    means = jax.lax.map(function, batches)
+    return jax.tree.map(lambda x: x.sum(axis=0), means)
+
+
+def _knockouts(
+    params: Tree, config: Config, data: Tree, shown: Noised, dials: two_head.Couplings, intact: Metrics
+) -> Metrics:
+    """Loss of each head with what it reads of the other zeroed, or taken from another board, minus its loss intact."""
+    found = {}
+    for how in ("zero", "shuffle"):
+        broken = measured(predict(params, config, data, shown, dials, cross=how), shown)
+        for head in ("jump", "holding"):
+            for axis in ("", "/t"):
+                whole, cut = intact[f"{head}_loss{axis}"], broken[f"{head}_loss{axis}"]
+                found[f"knockout_{how}_{head}{axis}"] = Mean(cut.total - whole.total, whole.weight)
+    return found
+
+
+def _separation(found: Metrics) -> Metrics:
+    """Mean holding score on cells labelled 1 minus on cells labelled 0, where there are both."""
+    separation = {}
+    for axis in ("", "/t"):
+        positive, negative = found.pop(f"score_positive{axis}"), found.pop(f"score_negative{axis}")
+        both = (positive.weight > 0) & (negative.weight > 0)
+        safe = [jnp.where(both, mean.total / jnp.maximum(mean.weight, 1), 0.0) for mean in (positive, negative)]
+        separation[f"separation{axis}"] = Mean(safe[0] - safe[1], both.astype(jnp.float32))
+    return separation
+
+
+def _decoded(
+    key: PRNGKey, params: Tree, hyper: Hyper, config: Config, data: Tree, split: jax.Array, dials: two_head.Couplings
+) -> Metrics:
+    question, answer = _boards(hyper, data, split, config.decode_boards)
+    metrics: Metrics = {}
+    for k in config.decode:
+        filled = decode(jax.random.fold_in(key, k), params, config, data, question, dials, k)
+        unknown, right = question == 0, filled == answer
+        metrics[f"cell_accuracy@{k}"] = Mean((unknown & right).sum(), unknown.sum())
+        metrics[f"puzzle_accuracy@{k}"] = right.all(axis=1).mean()
+        metrics[f"violations@{k}"] = violations(filled).mean()
+    return metrics
+
+
+def decode(
+    key: PRNGKey, params: Tree, config: Config, data: Tree, question: jax.Array, dials: two_head.Couplings, k: int
+) -> jax.Array:
+    """Boards [B,S] completed k cells a pass by the posts' decoder, as the config says; consumes ``key``.
+
+    A model that sees t is told the share of unknown cells that are not yet committed.
+    """
+    model = shape(config, data)
+    question = question.astype(jnp.int32)
+    given = question > 0
+
+    def heads(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        out = two_head.apply(params, model, z, given, jnp.ones(len(z)), dials)
+        return out.jump[-1], out.holding[-1]
+
+    mask_id = model.mask_id if config.noise == "masked" else None
+    return sampling.k_pass(heads, question, key, k, model.digits, config.decode_by, mask_id)[0]
+
+
+def violations(board: jax.Array) -> jax.Array:
+    """Rows, columns and boxes that are not a permutation of the digits, [B,S] -> [B]: 0 to 27 on 9x9 boards."""
+    box = Box.of(board.shape[1])
+    in_unit = board[:, np.asarray(units(box))]
+    present = (in_unit[..., None] == jnp.arange(1, box.size + 1).reshape(1, 1, 1, -1)).any(axis=2)
+    return (~present.all(axis=-1)).sum(axis=-1)

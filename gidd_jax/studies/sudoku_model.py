@@ -1,0 +1,67 @@
+"""Boards -> noised boards -> both heads: what training and evaluation share."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gidd_jax import corruption, losses, schedules
+from gidd_jax.data.sudoku.board import Box
+from gidd_jax.models import two_head
+from gidd_jax.studies.sudoku_settings import Config, Hyper
+from gidd_jax.types import Metrics, PRNGKey, Tree
+
+
+def shape(config: Config, data: Tree) -> two_head.TwoHeadConfig:
+    """The model's static shape: the study's settings and the box of the boards."""
+    cells = data["question"].shape[1]
+    box = Box.of(cells)
+    fields = {field.name for field in dataclasses.fields(two_head.TwoHeadConfig)}
+    own = {field: value for field, value in dataclasses.asdict(config).items() if field in fields}
+    own |= {"d_ff": config.d_ff or 4 * config.d_model, "mask_token": config.noise == "masked" or config.gated}
+    return two_head.TwoHeadConfig(cells, box.size, box.rows, box.cols, **own)
+
+
+def noise(config: Config, digits: int) -> schedules.Linear:
+    """The corruption: digits 0..n-1, the mask n."""
+    return schedules.linear(digits + 1, digits, 1.0 if config.noise == "uniform" else 0.0)
+
+
+def couplings(hyper: Hyper, config: Config, i: jax.Array) -> two_head.Couplings:
+    """The dials at step i: the config's dial may ramp linearly from ``ramp_from`` to its value."""
+    values = {dial: getattr(hyper, dial) for dial in two_head.Couplings._fields}
+    share = jnp.where(hyper.ramp_steps > 0, i / jnp.maximum(hyper.ramp_steps, 1), 1.0).clip(0.0, 1.0)
+    values[config.dial] = hyper.ramp_from + (values[config.dial] - hyper.ramp_from) * share
+    values[config.dial] = jnp.where(share < 1, values[config.dial], getattr(hyper, config.dial))
+    return two_head.Couplings(**values)
+
+
+class Noised(NamedTuple):
+    """B boards under noise: clean and shown digits (0..n-1, mask n), what was done to them, and when."""
+
+    x: jax.Array  # [B,S]
+    z: jax.Array  # [B,S]
+    given: jax.Array  # [B,S] bool
+    resampled: jax.Array  # [B,S] bool
+    label: jax.Array  # [B,S] bool: what the holding head is asked
+    t: jax.Array  # [B]
+
+
+def noised(key: PRNGKey, config: Config, question: jax.Array, answer: jax.Array, t: jax.Array) -> Noised:
+    """Corrupts B boards (uint8 [B,S]) at times t, givens untouched; consumes ``key``."""
+    x, given = answer.astype(jnp.int32) - 1, question > 0
+    digits = Box.of(x.shape[1]).size
+    z, resampled = corruption.corrupt(key, noise(config, digits), x, t, given)
+    return Noised(x, z, given, resampled, resampled if config.label == "resampled" else z != x, t)
+
+
+def predict(params: Tree, config: Config, data: Tree, shown: Noised, dials: two_head.Couplings, **how: Any) -> Any:
+    """Both heads on noised boards."""
+    return two_head.apply(params, shape(config, data), shown.z + 1, shown.given, shown.t, dials, **how)
+
+
+def measured(heads: two_head.Heads, shown: Noised) -> Metrics:
+    """What the heads of the last iteration do on these boards."""
+    jump, holding = jax.lax.stop_gradient((heads.jump[-1], heads.holding[-1]))
+    return losses.two_head_metrics(jump, holding, shown.x, shown.resampled, ~shown.given, shown.label, shown.t)

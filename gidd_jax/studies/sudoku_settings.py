@@ -1,0 +1,89 @@
+"""What a Sudoku sweep may set: the traced Hypers of a row and the static Config of a group."""
+
+import dataclasses
+from typing import Annotated, NamedTuple
+
+from gidd_jax import optim
+from gidd_jax.config import Dial, RunConfig, setting
+from gidd_jax.errors import InputError
+from gidd_jax.models import two_head
+
+
+class Hyper(NamedTuple):
+    """What one row may set; every field is traced, so sweeping it never recompiles."""
+
+    seed: Annotated[int, Dial("", 0, 2**31 - 1, "parameters, boards, t and noise; paired settings share it")] = 0
+    attention: Annotated[float, Dial("", 0, 1, "towers: keys and values of the other tower mixed into each")] = 0.0
+    gradient: Annotated[float, Dial("", 0, 1, "share of the holding head's gradient that reaches its trunk")] = 1.0
+    gradient_jump: Annotated[float, Dial("", 0, 1, "share of the jump head's gradient that reaches its trunk")] = 1.0
+    gate: Annotated[float, Dial("", 0, 1, "soft gate to MASK by the holding score (needs --gated)")] = 0.0
+    jump_weight: Annotated[float, Dial("", 0, 1e6, "weight of the jump cross-entropy")] = 1.0
+    holding_weight: Annotated[float, Dial("", 0, 1e6, "weight of the holding cross-entropy")] = 1.0
+    learning_rate: Annotated[float, Dial("1/step", 0, 10, "peak learning rate of Adam")] = 1e-3
+    weight_decay: Annotated[float, Dial("", 0, 10, "decoupled weight decay (AdamW)")] = 0.0
+    b2: Annotated[float, Dial("", 0, 0.99999, "decay of Adam's second moment")] = 0.999
+    tier: Annotated[int, Dial("", 0, 1000, "tier of boards trained and evaluated on; 0: all")] = 0
+    ramp_from: Annotated[float, Dial("", 0, 1, "value the config's dial starts from")] = 0.0
+    ramp_steps: Annotated[int, Dial("steps", 0, 2**31 - 1, "steps the dial takes to its value; 0: at once")] = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(RunConfig):
+    """What shapes the program or says what the boards are."""
+
+    data: str = setting("9x9", "CSV or parquet file, Hugging Face name, or bundled boards: 4x4, 6x6, 9x9")
+    data_split: str = setting("train", "split of a Hugging Face data set to read")
+    rating: tuple[int, ...] = setting((), "keep boards rated LOW to HIGH")
+    clues: tuple[int, ...] = setting((), "keep boards with LOW to HIGH clues")
+    source: str = setting("", "keep boards of this source (or tier, for bundled boards)")
+    limit: int = setting(0, "keep the first so many boards (0: all)")
+    skip_bad: bool = setting(False, "drop and count bad rows instead of refusing the file")
+    augment: bool = setting(True, "a random symmetry for every board drawn (off where the split is by grid)")
+    noise: str = setting("uniform", "what replaces a resampled digit", choices=("uniform", "masked"))
+    label: str = setting("resampled", "what the holding head is asked", choices=("resampled", "wrong"))
+    low_discrepancy: bool = setting(False, "spread the times of a batch evenly")
+    batch: int = setting(64, "boards a step")
+    trunk: str = setting("towers", "a tower for each head, or one shared trunk", choices=("towers", "shared"))
+    norm: str = setting("pre", "where the layer norms stand", choices=("pre", "post"))
+    positions: str = setting("learned", "position code", choices=("learned", "rope"))
+    given: bool = setting(True, "the model sees which cells are given")
+    time: bool = setting(False, "the model sees t")
+    gated: bool = setting(False, "two passes joined by the soft gate")
+    gate_stop: bool = setting(True, "no gradient through the gate into the holding head")
+    iterations: int = setting(1, "weight-shared passes of the stack, each supervised")
+    d_model: int = setting(128, "width")
+    layers: int = setting(4, "layers")
+    heads: int = setting(4, "attention heads")
+    d_ff: int = setting(0, "width of the feed-forward layer (0: 4 d_model)")
+    dropout: float = setting(0.0, "dropout rate")
+    dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
+    schedule: str = setting("constant", "learning rate after the warm-up", choices=optim.SCHEDULES)
+    warmup: int = setting(0, "steps of linear warm-up")
+    average: float = setting(0.0, "decay of the running average of parameters used in evaluation (0: none)")
+    clip: float = setting(0.0, "bound on the global gradient norm (0: none)")
+    frozen: str = setting("", "regular expression of parameter paths that do not train")
+    init_from: str = setting("", "start from the parameters of an exported row")
+    eval_boards: int = setting(256, "held-out boards of an evaluation")
+    decode_boards: int = setting(64, "held-out boards decoded in an evaluation")
+    decode: tuple[int, ...] = setting((10, 81), "cells committed a pass, for each decoding")
+    decode_by: str = setting("holding", "which cells are committed first", choices=("holding", "confidence"))
+    dial: str = setting("", "what --coupling moves (default: attention for towers, gradient for a shared trunk)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag in ("batch", "iterations", "d_model", "layers", "heads", "eval_boards", "decode_boards"):
+            if getattr(self, flag) < 1:
+                raise InputError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: must be at least 1")
+        if any(k < 1 for k in self.decode):
+            raise InputError(f"--decode {' '.join(map(str, self.decode))}: at least 1 cell a pass")
+        for flag, span in (("rating", self.rating), ("clues", self.clues)):
+            if span and (len(span) != 2 or span[0] > span[1]):
+                raise InputError(f"--{flag} takes two numbers, LOW and HIGH")
+        if not self.dial:
+            object.__setattr__(self, "dial", "attention" if self.trunk == "towers" else "gradient")
+        if self.dial not in two_head.Couplings._fields:
+            raise InputError(f"--dial {self.dial}: not one of {', '.join(two_head.Couplings._fields)}")
+
+
+POSTS = {"trunk": "shared", "norm": "post", "given": False, "d_model": 128, "layers": 4, "heads": 4, "dropout": 0.1}
+"""The posts' stored model (806,026 parameters on 9x9 boards), blind to which cells are given."""
