@@ -146,7 +146,7 @@ def test_vmap_over_couplings_equals_one_by_one_with_one_trace():
 def test_gradient_against_finite_differences():
     with jax.enable_x64(True):
         arrays = [array.astype(jnp.float64) for array in draw(10, (1, 1, 3, 2))]
-        check_grads(coupled_attention, (*arrays, jnp.asarray(0.4)), order=1)
+        check_grads(lambda *args: coupled_attention(*map(jnp.asarray, args)), (*arrays, jnp.asarray(0.4)), order=1)
 
 
 def test_bfloat16_softmax_runs_in_float32():

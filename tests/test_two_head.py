@@ -1,0 +1,478 @@
+"""The two-head model against a numpy re-implementation, and the exactness its coupling dials promise."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gidd_jax.models.layers import dropout, rotary_angles, rotate, scale_gradient
+from gidd_jax.models.two_head import Couplings, TwoHeadConfig, apply, count_parameters, init
+
+CELLS, DIGITS, BATCH = 16, 4, 3
+TINY = dict(cells=CELLS, digits=DIGITS, box_rows=2, box_cols=2, d_model=16, layers=1, heads=2, d_ff=24)
+POSTS = dict(trunk="shared", norm="post", given=False)
+
+run = partial(jax.jit, static_argnames=("config", "cross"))(apply)
+
+
+def tiny(**changes):
+    return TwoHeadConfig(**(TINY | changes))
+
+
+def params_of(config, seed=0):
+    """Random parameters, biases and scales too, so that no test passes because they are 0 or 1."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        values = rng.normal(size=leaf.shape) * (0.5 if path[-1].key == "embedding" else 0.25)
+        return jnp.asarray(values + (path[-1].key == "scale"), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: init(jax.random.key(0), config)))
+
+
+def batch(seed=0, boards=BATCH):
+    rng = np.random.default_rng(seed)
+    z = jnp.asarray(rng.integers(1, DIGITS + 1, (boards, CELLS)), jnp.int32)
+    return z, jnp.asarray(rng.random((boards, CELLS)) < 0.4), jnp.asarray(rng.random(boards), jnp.float32)
+
+
+def tower(tree, index):
+    """One tower of a towers model as the parameters of a shared one; the two heads have a single row already."""
+    return jax.tree.map(lambda leaf: leaf[index : index + 1] if leaf.shape[0] == 2 else leaf, tree)
+
+
+# Parts with one row that belong to one tower alone.
+OWN = ({"holding"}, {"jump", "feedback"})
+
+
+def leaves_of(tree, index):
+    """The parameters of tower `index`, its head included."""
+    return jax.tree.leaves(tower({name: part for name, part in tree.items() if name not in OWN[1 - index]}, index))
+
+
+def poison(tree, index):
+    """NaN in everything that belongs to tower `index`."""
+
+    def spoil(path, leaf):
+        if leaf.shape[0] == 2:
+            return leaf.at[index].set(jnp.nan)
+        return leaf * jnp.nan if path[0].key in OWN[index] else leaf
+
+    return jax.tree_util.tree_map_with_path(spoil, tree)
+
+
+# ---------------------------------------------------------------- numbers and shapes
+
+
+def test_parameter_count_of_the_posts_model():
+    config = TwoHeadConfig(81, 9, 3, 3, **POSTS)
+    assert count_parameters(jax.eval_shape(lambda key: init(key, config), jax.random.key(0))) == 806_026
+
+
+@pytest.mark.parametrize(
+    "config", [tiny(), tiny(trunk="shared"), tiny(iterations=3), tiny(gated=True, mask_token=True)]
+)
+def test_shapes(config):
+    heads = run(params_of(config), config, *batch(), Couplings(0.5, 1.0, 1.0, 0.5))
+    assert heads.jump.shape == (config.iterations, BATCH, CELLS, DIGITS)
+    assert heads.holding.shape == (config.iterations, BATCH, CELLS)
+    assert heads.features.shape == (config.towers, BATCH, CELLS, config.d_model)
+    assert all(leaf.dtype == jnp.float32 for leaf in heads)
+
+
+def test_init_draws_what_it_says(key):
+    config = TwoHeadConfig(16, 4, 2, 2, d_model=64, layers=2, d_ff=256)
+    tree = jax.jit(partial(init, config=config))(key)
+    kernel = tree["blocks_0"]["feed"]["up"]["kernel"]
+    residual = tree["blocks_1"]["feed"]["out"]["kernel"]
+    # Relative standard error of a standard deviation is 1/sqrt(2n): 0.4 % at n = 32,768 and 1.5 % at n = 2,048.
+    np.testing.assert_allclose(kernel.std(), 64**-0.5, rtol=0.02)
+    np.testing.assert_allclose(residual.std(), (256 * 4) ** -0.5, rtol=0.02)
+    np.testing.assert_allclose(tree["position"]["embedding"].std(), 0.5, rtol=0.08)
+    assert (tree["norm"]["scale"] == 1).all() and (tree["norm"]["bias"] == 0).all()
+    assert abs(np.corrcoef(kernel[0].ravel(), kernel[1].ravel())[0, 1]) < 0.05
+
+
+def test_init_vmaps_to_the_bit():
+    draw = partial(init, config=tiny())
+    many = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(3), 2))
+    for index, one in enumerate(jax.random.split(jax.random.key(3), 2)):
+        jax.tree.map(lambda row, leaf, i=index: np.testing.assert_array_equal(row[i], leaf), many, jax.jit(draw)(one))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(digits=5),
+        dict(cells=15),
+        dict(box_rows=3),
+        dict(d_model=15),
+        dict(d_model=12, positions="rope"),
+        dict(gated=True),
+        dict(dropout=1.0),
+        dict(norm="none"),
+        dict(trunk="tower"),
+        dict(iterations=0),
+    ],
+)
+def test_config_refuses(wrong):
+    with pytest.raises((ValueError, TypeError), match="TwoHeadConfig"):
+        tiny(**wrong)
+
+
+# ---------------------------------------------------------------- an independent forward pass
+
+
+def numpy_model(tree, z, config):
+    """Blind shared trunk in float64, one head at a time, written from the formulas."""
+    tree = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[0], tree)
+
+    def dense(x, layer):
+        return x @ layer["kernel"] + layer["bias"]
+
+    def norm(x, layer):
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * layer["scale"] + layer[
+            "bias"
+        ]
+
+    def attend(x, layer):
+        q, k, v = np.split(dense(x, layer["qkv"]), 3, axis=-1)
+        outs = []
+        for head in range(config.heads):
+            part = slice(head * q.shape[-1] // config.heads, (head + 1) * q.shape[-1] // config.heads)
+            scores = q[..., part] @ np.swapaxes(k[..., part], 1, 2) / np.sqrt(part.stop - part.start)
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            outs.append(weights / weights.sum(-1, keepdims=True) @ v[..., part])
+        return dense(np.concatenate(outs, -1), layer["out"])
+
+    def feed(x, layer):
+        return dense(np.maximum(dense(x, layer["up"]), 0), layer["out"])
+
+    x = tree["token"]["embedding"][z] + tree["position"]["embedding"][None]
+    for index in range(config.layers):
+        block = tree[f"blocks_{index}"]
+        if config.norm == "post":
+            x = norm(x + attend(x, block["attention"]), block["norm_attention"])
+            x = norm(x + feed(x, block["feed"]), block["norm_feed"])
+        else:
+            x = x + attend(norm(x, block["norm_attention"]), block["attention"])
+            x = x + feed(norm(x, block["norm_feed"]), block["feed"])
+    if config.norm == "pre":
+        x = norm(x, tree["norm"])
+    return dense(x, tree["jump"]), dense(x, tree["holding"])[..., 0], x
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_forward_equals_numpy(norm):
+    config = tiny(**POSTS | dict(norm=norm, layers=2))
+    tree = params_of(config)
+    z, given, t = batch()
+    heads = run(tree, config, z, given, t, Couplings())
+    jump, holding, features = numpy_model(tree, np.asarray(z), config)
+    np.testing.assert_allclose(heads.jump[0], jump, atol=1e-5)
+    np.testing.assert_allclose(heads.holding[0], holding, atol=1e-5)
+    np.testing.assert_allclose(heads.features[0], features, atol=1e-5)
+
+
+def test_bfloat16_is_close_to_float32():
+    config, tree = tiny(), params_of(tiny())
+    high = run(tree, config, *batch(), Couplings(0.5))
+    low = run(tree, tiny(dtype="bfloat16"), *batch(), Couplings(0.5))
+    assert low.jump.dtype == jnp.float32
+    for one, other in zip(low, high, strict=True):
+        error = np.sqrt(np.square(one - other).mean() / np.square(other).mean())
+        assert 1e-5 < error < 0.03
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32])
+def test_board_dtype_does_not_matter(dtype):
+    config, (z, given, t) = tiny(), batch()
+    heads = run(params_of(config), config, z.astype(dtype), given, t, Couplings())
+    np.testing.assert_array_equal(heads.jump, run(params_of(config), config, z, given, t, Couplings()).jump)
+
+
+@pytest.mark.parametrize(("field", "index"), [("given", 1), ("time", 2)])
+def test_optional_input_acts_only_when_configured(field, index):
+    inputs = list(batch())
+    changed = inputs.copy()
+    changed[index] = ~inputs[1] if index == 1 else 1 - inputs[2]
+    for on in (True, False):
+        config = tiny(**{field: on})
+        one, other = (run(params_of(config), config, *each, Couplings()).jump for each in (inputs, changed))
+        assert bool((one == other).all()) != on
+
+
+# ---------------------------------------------------------------- coupling of towers
+
+VARIANTS = [dict(layers=2), dict(gated=True, mask_token=True, gate_stop=False), dict(iterations=2), dict(norm="post")]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_uncoupled_towers_exchange_nothing(variant):
+    config = tiny(**variant)
+    tree, inputs = params_of(config), batch()
+
+    @jax.jit
+    def outputs(tree):
+        def one(tree, head):
+            heads = apply(tree, config, *inputs, Couplings())
+            return jnp.sum(jnp.sin(heads[head])), heads[head]
+
+        return [jax.value_and_grad(partial(one, head=head), has_aux=True)(tree) for head in (1, 0)]
+
+    clean = outputs(tree)
+    for mine, other in ((0, 1), (1, 0)):
+        (_, logits), gradient = clean[mine]
+        assert all((leaf == 0).all() for leaf in leaves_of(gradient, other)), "a gradient crossed at K = 0"
+        assert any((leaf != 0).any() for leaf in leaves_of(gradient, mine))
+        (_, logits_poisoned), gradient_poisoned = outputs(poison(tree, other))[mine]
+        np.testing.assert_array_equal(logits_poisoned, logits)
+        for leaf, leaf_poisoned in zip(leaves_of(gradient, mine), leaves_of(gradient_poisoned, mine), strict=True):
+            np.testing.assert_array_equal(leaf_poisoned, leaf)
+
+
+def test_uncoupled_towers_are_two_single_models():
+    config, single = tiny(), tiny(trunk="shared")
+    tree, inputs = params_of(config), batch()
+    both = run(tree, config, *inputs, Couplings())
+    np.testing.assert_allclose(both.holding, run(tower(tree, 0), single, *inputs, Couplings()).holding, atol=1e-5)
+    np.testing.assert_allclose(both.jump, run(tower(tree, 1), single, *inputs, Couplings()).jump, atol=1e-5)
+
+
+def test_coupled_towers_do_exchange():
+    config, inputs = tiny(), batch()
+    gradient = jax.jit(jax.grad(lambda tree: apply(tree, config, *inputs, Couplings(0.5)).holding.sum()))
+    tree = params_of(config)
+    crossed = gradient(tree)["blocks_0"]["attention"]["qkv"]["kernel"][1]
+    assert (crossed != 0).any()
+
+
+def test_knock_out_zero_removes_what_is_read_and_keeps_the_scale():
+    config, inputs = tiny(), batch()
+    tree = params_of(config)
+    g = 0.5
+    knocked = run(tree, config, *inputs, Couplings(g), cross="zero")
+    # own / (1 + g) is a single model whose output projection is divided by 1 + g.
+    scaled = jax.tree.map(lambda leaf: leaf, tree)
+    scaled["blocks_0"]["attention"]["out"]["kernel"] /= 1 + g
+    alone = run(scaled, config, *inputs, Couplings())
+    np.testing.assert_allclose(knocked.jump, alone.jump, atol=1e-5)
+    np.testing.assert_allclose(knocked.holding, alone.holding, atol=1e-5)
+
+
+def test_knock_out_shuffle_reads_the_next_board():
+    config, (z, given, t) = tiny(), batch()
+    tree = params_of(config)
+    shuffled = run(tree, config, z, given, t, Couplings(0.5), cross="shuffle")
+    assert not np.allclose(shuffled.jump, run(tree, config, z, given, t, Couplings(0.5)).jump, atol=1e-3)
+    changed = run(tree, config, z.at[0].set(1), given, t, Couplings(0.5), cross="shuffle")
+    moved = np.abs(changed.jump - shuffled.jump)[0].max((1, 2)) > 1e-6
+    np.testing.assert_array_equal(moved, [True, True, False])
+    same = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), (z, given, t))
+    np.testing.assert_allclose(
+        run(tree, config, *same, Couplings(0.5), cross="shuffle").jump,
+        run(tree, config, *same, Couplings(0.5)).jump,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("cross", ["zero", "shuffle"])
+def test_knock_out_changes_nothing_where_nothing_is_coupled(cross):
+    config = tiny(gated=True, mask_token=True)
+    tree, inputs = params_of(config), batch()
+    np.testing.assert_array_equal(
+        run(tree, config, *inputs, Couplings(), cross=cross).jump, run(tree, config, *inputs, Couplings()).jump
+    )
+
+
+# ---------------------------------------------------------------- gradient dials
+
+
+def test_gradient_dial_scales_what_enters_the_shared_trunk():
+    config, inputs = tiny(trunk="shared"), batch()
+    tree = params_of(config)
+
+    @jax.jit
+    def gradients(g):
+        def loss(tree, head):
+            return jnp.sum(jnp.sin(apply(tree, config, *inputs, Couplings(0.0, g, g))[head]))
+
+        return [jax.grad(loss)(tree, head) for head in (0, 1)]
+
+    full, half, none = (gradients(g) for g in (1.0, 0.5, 0.0))
+    for head, name in enumerate(("jump", "holding")):
+        for part in tree:
+            for one, two, zero in zip(
+                *(map(jax.tree.leaves, (g[head][part] for g in (full, half, none)))), strict=True
+            ):
+                if part == name:
+                    np.testing.assert_array_equal(two, one)
+                    np.testing.assert_array_equal(zero, one)
+                else:
+                    np.testing.assert_allclose(two, one / 2, rtol=1e-4, atol=1e-6)
+                    assert (zero == 0).all()
+
+
+def test_gradient_dial_leaves_the_forward_pass_alone_to_the_bit():
+    x = jnp.asarray([0.1, -0.0, jnp.inf, jnp.nan, 1e-40])
+    np.testing.assert_array_equal(
+        np.asarray(scale_gradient(x, jnp.float32(0.3))).view(np.int32), np.asarray(x).view(np.int32)
+    )
+    for g, expected in ((0.0, 0.0), (0.3, np.inf)):
+        pulled = jax.vjp(lambda x, g=g: scale_gradient(x, jnp.float32(g)), x)[1](jnp.full(5, jnp.inf))[0]
+        np.testing.assert_array_equal(pulled, expected)
+
+
+# ---------------------------------------------------------------- gate
+
+
+def test_closed_gate_is_the_ungated_model():
+    gated, plain = tiny(gated=True, mask_token=True), tiny(mask_token=True)
+    tree, inputs = params_of(plain), batch()
+    one, other = run(tree, gated, *inputs, Couplings(0.5)), run(tree, plain, *inputs, Couplings(0.5))
+    for mine, theirs in zip(one, other, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("trunk", ["shared", "towers"])
+def test_open_gate_masks_the_cells_that_are_not_given(trunk):
+    gated, plain = (tiny(trunk=trunk, gated=on, mask_token=True) for on in (True, False))
+    tree, (z, given, t) = params_of(plain), batch()
+    tree["holding"]["bias"] += 100.0  # p = 1
+    masked = jnp.where(given, z, plain.mask_id)
+    open_gate = run(tree, gated, z, given, t, Couplings(gate=1.0))
+    np.testing.assert_allclose(open_gate.jump, run(tree, plain, masked, given, t, Couplings()).jump, atol=1e-5)
+    np.testing.assert_allclose(open_gate.holding, run(tree, plain, z, given, t, Couplings()).holding, atol=1e-5)
+    knocked = run(tree, gated, z, given, t, Couplings(gate=1.0), cross="zero")
+    np.testing.assert_allclose(knocked.jump, run(tree, plain, z, given, t, Couplings()).jump, atol=1e-5)
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_gate_stop_decides_whether_the_jump_teaches_the_holding_head(stop):
+    config, inputs = tiny(gated=True, mask_token=True, gate_stop=stop), batch()
+    tree = params_of(config)
+    gradient = jax.jit(jax.grad(lambda tree: jnp.sum(jnp.sin(apply(tree, config, *inputs, Couplings(gate=0.5)).jump))))
+    assert bool((gradient(tree)["holding"]["kernel"] == 0).all()) == stop
+
+
+# ---------------------------------------------------------------- rotary positions
+
+
+def test_rotary_scores_depend_on_row_and_column_differences_only():
+    rng = np.random.default_rng(0)
+    side, width = 4, 8
+    q, k = (jnp.asarray(np.broadcast_to(rng.normal(size=width), (side * side, width)), jnp.float32) for _ in "qk")
+    angles = rotary_angles(side, width)
+    scores = np.asarray(rotate(q, angles) @ rotate(k, angles).T).reshape(side, side, side, side)
+    for dr in (-1, 0, 2):
+        for dc in (0, 1):
+            same = [
+                scores[r, c, r + dr, c + dc] for r in range(side) for c in range(side) if 0 <= r + dr < side > c + dc
+            ]
+            np.testing.assert_allclose(same, same[0], rtol=1e-4, atol=1e-5)
+    assert np.ptp(scores[0, 0]) > 0.1
+
+
+def test_rotary_model_tells_rows_from_columns_and_has_no_table():
+    config = tiny(positions="rope", given=False)
+    tree, (z, given, t) = params_of(config), batch()
+    assert "position" not in tree
+    jump = run(tree, config, z, given, t, Couplings()).jump
+    turned = z.reshape(BATCH, DIGITS, DIGITS).transpose(0, 2, 1).reshape(BATCH, CELLS)
+    assert not np.allclose(run(tree, config, turned, given, t, Couplings()).jump.sum(2), jump.sum(2), atol=1e-3)
+
+
+# ---------------------------------------------------------------- weight-shared iterations
+
+
+def test_iterations_share_weights_and_start_as_the_plain_model():
+    counts = {n: jax.tree.map(jnp.shape, params_of(tiny(iterations=n))) for n in (2, 5)}
+    assert counts[2] == counts[5]
+    tree = params_of(tiny(iterations=3))
+    many = run(tree, tiny(iterations=3), *batch(), Couplings(0.5))
+    plain = {name: part for name, part in tree.items() if name != "feedback"}
+    np.testing.assert_allclose(many.jump[0], run(plain, tiny(), *batch(), Couplings(0.5)).jump[0], atol=1e-5)
+    two = run(tree, tiny(iterations=2), *batch(), Couplings(0.5))
+    np.testing.assert_allclose(many.jump[:2], two.jump, atol=1e-4)
+    np.testing.assert_allclose(many.holding[:2], two.holding, atol=1e-4)
+    assert np.abs(many.jump[2] - many.jump[1]).max() > 1e-3
+
+
+def test_program_does_not_grow_with_iterations():
+    def equations(n):
+        config = tiny(iterations=n)
+        tree = jax.eval_shape(lambda key: init(key, config), jax.random.key(0))
+        return str(jax.make_jaxpr(lambda tree: apply(tree, config, *batch(), Couplings()))(tree)).count("dot_general")
+
+    assert equations(3) == equations(9)
+
+
+def test_iterated_model_learns():
+    """Digit of the mirrored cell: the loss at every iteration falls well below log 4 = 1.39 nats."""
+    config = tiny(d_model=32, d_ff=64, iterations=3, dropout=0.02)
+    rng = np.random.default_rng(1)
+    z = jnp.asarray(rng.integers(1, DIGITS + 1, (32, CELLS)), jnp.int32)
+    wrong = jnp.asarray(rng.random((32, CELLS)) < 0.5)
+    optimizer = optax.adam(3e-3)
+
+    def loss(tree, key):
+        heads = apply(tree, config, z, ~wrong, jnp.ones(32), Couplings(0.5), dropout_key=key)
+        target_IxBxS = jnp.broadcast_to(z[None, :, ::-1] - 1, heads.holding.shape)
+        jump = optax.softmax_cross_entropy_with_integer_labels(heads.jump, target_IxBxS).mean((1, 2))
+        holding = optax.sigmoid_binary_cross_entropy(heads.holding, wrong[None] + jnp.zeros_like(heads.holding))
+        return (jump + holding.mean((1, 2))).mean(), jump
+
+    def step(state, key):
+        tree, moments = state
+        (_, jump), gradient = jax.value_and_grad(loss, has_aux=True)(tree, key)
+        updates, moments = optimizer.update(gradient, moments)
+        return (optax.apply_updates(tree, updates), moments), jump
+
+    tree = jax.jit(partial(init, config=config))(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1), 150)
+    _, jump = jax.jit(lambda state: jax.lax.scan(step, state, keys))((tree, optimizer.init(tree)))
+    assert np.isfinite(jump).all()
+    assert (jump[-10:].mean(0) < 0.7 * jump[:3].mean(0)).all() and jump[-10:, -1].mean() < 0.9
+
+
+# ---------------------------------------------------------------- dropout and replicas
+
+
+def test_dropout_is_unbiased_and_keeps_its_rate(key):
+    rate, n = 0.1, 40_000
+    keep = 230 / 256  # round(256 x 0.9)
+    dropped = np.asarray(dropout(key, jnp.ones((4, n // 4)), rate))
+    np.testing.assert_allclose(np.unique(dropped), [0.0, 256 / 230], rtol=1e-6)
+    # Standard error of the kept share is 0.0015; 5 of them, alpha = 6e-7 (the key is fixed).
+    assert abs((dropped > 0).mean() - keep) < 5 * np.sqrt(keep * (1 - keep) / n)
+    assert abs(dropped.mean() - 1) < 5 * np.sqrt((1 - keep) / keep / n)
+    neighbours = np.corrcoef(dropped.ravel()[:-1] > 0, dropped.ravel()[1:] > 0)[0, 1]
+    assert abs(neighbours) < 5 / np.sqrt(n)
+
+
+def test_dropout_acts_only_with_a_key_and_a_rate(key):
+    config, inputs = tiny(dropout=0.2), batch()
+    tree = params_of(config)
+    plain = run(tree, tiny(), *inputs, Couplings()).jump
+    np.testing.assert_array_equal(run(tree, config, *inputs, Couplings()).jump, plain)
+    np.testing.assert_array_equal(run(tree, tiny(), *inputs, Couplings(), dropout_key=jax.random.key(1)).jump, plain)
+    one, again, other = (
+        run(tree, config, *inputs, Couplings(), dropout_key=jax.random.key(seed)).jump for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert (one != plain).any() and (one != other).any()
+
+
+def test_vmap_over_replicas_equals_one_by_one():
+    config, inputs = tiny(gated=True, mask_token=True), batch()
+    trees = [params_of(config, seed) for seed in range(3)]
+    dials = Couplings(*jnp.asarray([[0.0, 0.5, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.3, 1.0]]))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    many = jax.jit(jax.vmap(lambda tree, dial: apply(tree, config, *inputs, dial)))(stacked, dials)
+    for index, tree in enumerate(trees):
+        one = run(tree, config, *inputs, jax.tree.map(lambda dial, i=index: dial[i], dials))
+        for row, alone in zip(many, one, strict=True):
+            np.testing.assert_allclose(row[index], alone, atol=1e-5)
