@@ -37,21 +37,22 @@ STYLE = {
 DPI = 150
 MOST_LEGEND_LINES = 8
 # Okabe and Ito's colours, told apart under every common colour blindness.
-CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-STROKES = ("-", "--", ":", "-.")
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 8
+STROKES = ("-", "--", ":", "-.") * 12
 REFERENCES = {"untrained": ("0.5", "untrained model"), "oracle": ("black", "oracle: best possible")}
 ORACLES = {"holding_loss": "holding_floor", "separation": "separation_ceiling"}
-COUPLING_PANELS = {
-    ("jump_loss",): axis_label("jump_loss"),
-    ("jump_accuracy",): axis_label("jump_accuracy"),
-    ("holding_loss",): axis_label("holding_loss"),
-    ("benefit_jump", "benefit_holding"): "benefit over no coupling (nats)",
-    ("knockout_zero_jump", "knockout_zero_holding"): "loss added, path zeroed (nats)",
-    ("knockout_shuffle_jump", "knockout_shuffle_holding"): "loss added, path shuffled (nats)",
-    ("gradient_cosine",): axis_label("gradient_cosine"),
-    ("tower_cka",): axis_label("tower_cka"),
-    ("cell_accuracy",): axis_label("cell_accuracy"),
-    ("puzzle_accuracy",): axis_label("puzzle_accuracy"),
+# How well it does, then what the coupling does: ten panels fill two rows.
+PANELS = (
+    *(("jump_loss",), ("jump_accuracy",), ("holding_loss",), ("cell_accuracy",), ("puzzle_accuracy",)),
+    ("benefit_jump", "benefit_holding"),
+    ("knockout_zero_jump", "knockout_zero_holding"),
+    ("knockout_shuffle_jump", "knockout_shuffle_holding"),
+    *(("gradient_cosine",), ("tower_cka",)),
+)
+SHARED_LABELS = {
+    "benefit": "benefit of coupling (nats)",
+    "knockout_zero": "loss added, path zeroed (nats)",
+    "knockout_shuffle": "loss added, path shuffled (nats)",
 }
 
 
@@ -73,9 +74,9 @@ def by_t(table: pd.DataFrame, dial: str) -> Figure:
     """Jump accuracy, holding loss and separation by noise level at the last step, beside what an oracle can reach."""
     last = final(table)
     metrics = among(last, ("jump_accuracy/t", "holding_loss/t", "separation/t"))
-    figure, grid = _canvas(table, dial, "By noise level", _where(last, metrics), metrics)
+    figure, grid = _canvas(table, dial, "Skill by noise level", _where(last, metrics), metrics)
     for ax in _lines_by_dial(figure, grid, last, untrained(table), dial, metrics, "t"):
-        ax.set(xlabel="noise level t (probability of resampling)", xlim=(0, 1))
+        ax.set(xlabel="noise level t (probability)", xlim=(0, 1))
     return figure
 
 
@@ -84,12 +85,11 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
     """Every headline metric at the last step against the dial: mean, interval, each seed, and the untrained model."""
     last, floor = final(with_derived(table, dial)), untrained(table)
     scalars = last[last["bin"] == -1]
-    panels = {label: among(scalars, metrics) for metrics, label in COUPLING_PANELS.items()}
-    panels = {label: metrics for label, metrics in panels.items() if metrics}
-    shown = [metric for metrics in panels.values() for metric in metrics]
-    figure, grid = _canvas(table, dial, "Coupling", _where(last, shown), shown, len(panels))
+    panels = [metrics for metrics in (among(scalars, panel) for panel in PANELS) if metrics]
+    shown = [metric for metrics in panels for metric in metrics]
+    figure, grid = _canvas(table, dial, "Skill and coupling", _where(last, shown), shown, len(panels))
     groups = list(scalars["group"].unique())
-    for (label, metrics), ax in zip(panels.items(), grid.flat, strict=False):
+    for metrics, ax in zip(panels, grid.flat, strict=False):
         for metric in metrics:
             _reference(ax, floor, metric, "untrained")
             _reference(ax, scalars, metric, "oracle")
@@ -97,18 +97,18 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
                 # One group: colour tells the metrics apart. Several: colour is the group, in every panel alike.
                 hue, stroke = metrics.index(metric), groups.index(group)
                 hue, stroke = (hue, stroke) if len(groups) == 1 else (stroke, hue)
-                look = {"color": CATEGORIES[hue % len(CATEGORIES)], "ls": STROKES[stroke % len(STROKES)]}
                 rows = scalars[(scalars["metric"] == metric) & (scalars["group"] == group)]
-                ax.plot(rows[dial], rows["value"], ".", color=look["color"], ms=4.5, mew=0, alpha=0.35, gid="seed")
-                _line(ax, intervals_by(rows, [dial]), dial, label=_short(metric), marker="o", ms=3.5, **look)
+                ax.plot(rows[dial], rows["value"], ".", color=HUES[hue], ms=4.5, mew=0, alpha=0.35, gid="seed")
+                _line(ax, intervals_by(rows, [dial]), dial, color=HUES[hue], ls=STROKES[stroke], marker="o", ms=3.5)
         if metrics[0].startswith("benefit"):
             ax.axhline(0, color="0.3", lw=0.9, zorder=1.5, gid="zero")
         if len(metrics) > 1:
-            handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-            ax.legend(handles.values(), handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.1)
-        ax.set(xlabel=dial_label(dial), ylabel=label)
-        _scale(ax, scalars[dial].to_numpy(float))
-    marks = [(Line2D([], [], color=CATEGORIES[i % 6], marker="o", ms=3.5), name) for i, name in enumerate(groups)]
+            looks = [(HUES[i], "-") if len(groups) == 1 else ("0.3", STROKES[i]) for i in range(len(metrics))]
+            handles = [Line2D([], [], color=colour, ls=stroke) for colour, stroke in looks]
+            _panel_legend(ax, handles, [_short(metric) for metric in metrics])
+        ax.set(xlabel=dial_label(dial), ylabel=_panel_label(metrics))
+        _frame(ax, scalars[dial].to_numpy(float))
+    marks = [(Line2D([], [], color=HUES[i], marker="o", ms=3.5), name) for i, name in enumerate(groups)]
     seed = (Line2D([], [], color="0.4", marker=".", ms=5, mew=0, alpha=0.7, ls=""), "one seed")
     _guide(figure, [*(marks if len(groups) > 1 else []), seed])
     return figure
@@ -139,18 +139,18 @@ def _canvas(
     """A grid of axes below a title and a caption line, both flush left in a header that no axes may enter."""
     if not metrics:
         raise InputError(f"the figure {title!r} has nothing to draw: none of its metrics are in the table")
-    columns = len(metrics) if panels is None else min(panels, 4 if panels > 6 else 3)
+    columns = len(metrics) if panels is None else panels if panels < 5 else -(-panels // 2)
     rows = table["group"].nunique() if panels is None else -(-panels // columns)
-    several = table["seed"].nunique() > 1
-    interval = "lines: mean, bands: 95 % t interval over seeds" if several else "one seed, so no interval"
-    width = max(2.9 * columns + (1.0 if panels is None else 0), 5.5)
+    bands = table["seed"].nunique() > 1 and (panels is not None or table[dial].nunique() <= MOST_LEGEND_LINES)
+    interval = "lines: mean, bands: 95 % t interval over seeds" if bands else "lines: mean, no interval drawn"
+    width = max(2.5 * columns if panels else 2.9 * columns + 1, 5.5)
     caption = textwrap.wrap(f"{place}; {describe_replicas(table, dial)}; {interval}", int(width * 15))
     header = 0.36 + 0.17 * len(caption)
     height = 2.5 * rows + header + 0.5
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, rect=(0, 0, 1, 1 - header / height))
     left, top = 0.1 / width, 1 - 0.1 / height
-    figure.text(left, top, f"{title} by {dial.replace('_', ' ')}", size=11, weight="bold", va="top")
+    figure.text(left, top, f"{title}: {dial.replace('_', ' ')}", size=11, weight="bold", va="top")
     figure.text(left, top - 0.24 / height, "\n".join(caption), color="0.35", va="top", gid="caption")
     grid = figure.subplots(rows, columns, squeeze=False)
     for unused in grid.flat[grid.size if panels is None else panels :]:
@@ -171,7 +171,10 @@ def _lines_by_dial(
             _reference(ax, members, metric, "oracle")
             points = _with_t(members[members["metric"] == metric])
             for value, curve in intervals_by(points, [dial, x]).groupby(dial):
-                _line(ax, curve, x, color=colours[value], marker="o" if len(curve) < 15 else "", ms=3)
+                crowded = len(colours) > MOST_LEGEND_LINES
+                marker = "" if crowded or len(curve) > 12 else "o"
+                _line(ax, curve, x, not crowded, color=colours[value], marker=marker, ms=3)
+            _limit_bands(ax)
             ax.set_ylabel(axis_label(metric))
         if len(groups) > 1:
             axes[0].set_title(str(group), loc="left", size=9, weight="bold")
@@ -180,8 +183,9 @@ def _lines_by_dial(
     return list(grid.flat)
 
 
-def _line(ax: Axes, curve: pd.DataFrame, x: str, **look) -> None:
-    ax.fill_between(curve[x], curve["low"], curve["high"], color=look["color"], alpha=0.16, lw=0)
+def _line(ax: Axes, curve: pd.DataFrame, x: str, band: bool = True, **look) -> None:
+    if band:
+        ax.fill_between(curve[x], curve["low"], curve["high"], color=look["color"], alpha=0.16, lw=0)
     ax.plot(curve[x], curve["mean"], gid="mean", mec="white", mew=0.5, **look)
 
 
@@ -205,7 +209,7 @@ def _with_t(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _dial_colours(values: pd.Series) -> dict[float, tuple]:
     known = np.unique(values.dropna())
-    shades = mpl.colormaps["viridis"](np.linspace(0.02, 0.9, len(known)))
+    shades = mpl.colormaps["viridis"](np.linspace(0.02, 0.86, len(known)))
     return {float(value): tuple(shade) for value, shade in zip(known, shades, strict=True)}
 
 
@@ -234,20 +238,50 @@ def _guide(figure: Figure, marks: list[tuple[Line2D, str]]) -> None:
         if kind in drawn
     ]
     if marks or dashes:
-        figure.legend(*zip(*marks, *dashes, strict=True), loc="outside lower center", ncols=4)
+        figure.legend(*zip(*marks, *dashes, strict=True), loc="outside lower center", ncols=5)
+
+
+def _panel_label(metrics: list[str]) -> str:
+    if len(metrics) == 1:
+        return axis_label(metrics[0])
+    return SHARED_LABELS.get(metrics[0].rpartition("_")[0]) or axis_label(metrics[0].partition("@")[0])
 
 
 def _short(metric: str) -> str:
     """How a panel that holds several metrics tells them apart."""
     name, at, cells = metric.partition("@")
-    return f"{cells} cell{'s' if cells != '1' else ''} a pass" if at else name.rpartition("_")[2]
+    return f"{cells} a pass" if at else name.rpartition("_")[2]
 
 
-def _scale(ax: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis where the dial spans more than a factor of 30, linear from zero to its smallest value."""
-    positive = values[values > 0]
-    if len(positive) and positive.max() > 30 * positive.min():
+def _panel_legend(ax: Axes, handles: list[Line2D], names: list[str]) -> None:
+    """A legend above the axes, in the room of a title: it can hide no data and shifts no neighbour."""
+    ax.set_title("\n" * ((len(names) - 1) // 3) + " ")
+    look = {"handlelength": 1.6, "columnspacing": 0.9, "handletextpad": 0.5, "borderaxespad": 0.1}
+    ax.legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, **look).set_in_layout(False)
+
+
+def _frame(ax: Axes, values: np.ndarray) -> None:
+    """The dial's axis: logarithmic (linear from zero to its smallest value) where it spans more than a factor of 30."""
+    values, positive = np.unique(values), values[values > 0]
+    low, high = values.min(), values.max()
+    if len(positive) and high > 30 * positive.min():
         ax.set_xscale("symlog", linthresh=positive.min())
+        ax.set_xlim(low / 1.5 if low > 0 else low - positive.min() / 3, high * 1.5)
+    elif low < high:
+        ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    else:
+        ax.set_xticks([low])
+    _limit_bands(ax)
+
+
+def _limit_bands(ax: Axes) -> None:
+    """Keep a wild interval (two seeds: 12.7 standard errors) from flattening the lines: cut it off outside the axes."""
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines] or [np.array([])])
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) and np.ptp(drawn) > 0:
+        bottom, top = ax.get_ylim()
+        slack = 0.5 * np.ptp(drawn)
+        ax.set_ylim(max(bottom, drawn.min() - slack), min(top, drawn.max() + slack))
 
 
 def _where(last: pd.DataFrame, metrics: list[str]) -> str:

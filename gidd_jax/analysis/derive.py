@@ -64,7 +64,7 @@ def with_derived(table: pd.DataFrame, dial: str) -> pd.DataFrame:
 
 
 def final(table: pd.DataFrame) -> pd.DataFrame:
-    """The last evaluation of every metric of every group, on test if it was measured there, else validation, else train.
+    """The last evaluation of every metric of every group: on test if measured there, else validation, else train.
 
     The last step is the group's, not the row's: a dead replica keeps its NaN there and never lends an earlier value.
     """

@@ -17,7 +17,7 @@ LABELS = {
     "jump_accuracy": ("jump accuracy", "fraction"),
     "holding_loss": ("holding loss", "nats"),
     "holding_excess": ("holding loss − floor", "nats"),
-    "holding_floor": ("holding loss of the oracle", "nats"),
+    "holding_floor": ("holding loss floor", "nats"),
     "separation": ("separation", "probability"),
     "separation_ceiling": ("separation ceiling", "probability"),
     "precision": ("precision", "fraction"),
@@ -37,16 +37,27 @@ LABELS = {
     "gradient_norm": ("gradient norm", "nats per unit weight"),
 }
 
-_PERFORMANCE = (
-    *("loss", "jump_loss", "jump_accuracy", "holding_loss", "holding_excess", "separation", "separation_ceiling"),
-    *("precision", "recall", "cell_accuracy", "puzzle_accuracy", "violations"),
-)
-_ORDER = (
-    *("benefit_jump", "benefit_holding", "knockout_zero_jump", "knockout_zero_holding"),
-    *("knockout_shuffle_jump", "knockout_shuffle_holding", "gradient_cosine", "tower_cka"),
-)
+_FAMILIES = {
+    "Performance": (
+        *("loss", "jump_loss", "jump_accuracy", "holding_loss", "holding_excess"),
+        *("separation", "separation_ceiling", "precision", "recall"),
+    ),
+    "Decoding": ("cell_accuracy", "puzzle_accuracy", "violations"),
+    "Coupling": ("benefit_jump", "benefit_holding", "gradient_cosine", "tower_cka"),
+    "Knock-outs of the cross path": (
+        *("knockout_zero_jump", "knockout_zero_holding", "knockout_shuffle_jump", "knockout_shuffle_holding"),
+    ),
+}
+_HEADLINES = tuple(metric for family in _FAMILIES.values() for metric in family)
 # In a terminal the second says what the first says, and more.
-_TOLD_BY = {"loss": "jump_loss", "holding_loss": "holding_excess"}
+_TOLD_BY = {
+    "loss": "jump_loss",
+    "holding_loss": "holding_excess",
+    "precision": "separation",
+    "recall": "separation",
+}
+_FLOORED = ("jump_loss", "jump_accuracy", "holding_loss", "separation")
+_ORACLES = ("holding_floor", "separation_ceiling", "precision_ceiling")
 
 
 def metric_name(metric: str) -> str:
@@ -79,7 +90,7 @@ def summary(table: pd.DataFrame, dial: str) -> pd.DataFrame:
     require_dial(table, dial)
     last = final(with_derived(table, dial))
     scalars = last[last["bin"] == -1]
-    metrics = among(scalars, _PERFORMANCE + _ORDER)
+    metrics = among(scalars, _HEADLINES)
     replicas = table[["group", dial, "row"]].drop_duplicates()
     replicas = replicas.assign(dead=replicas["row"].isin(_dead(table)))
     counts = replicas.groupby(["group", dial], observed=True)["dead"].agg(replicas="size", dead="sum")
@@ -92,17 +103,17 @@ def summary(table: pd.DataFrame, dial: str) -> pd.DataFrame:
 
 
 def format_summary(table: pd.DataFrame, dial: str, width: int = 120) -> str:
-    """The summary as aligned plain text of at most `width` columns: performance first, order parameters below."""
+    """The summary as aligned plain text of at most `width` columns: performance, then order parameters."""
     lines = summary(table, dial)
     metrics = [m for m in lines.columns if f"{m}±" in lines and _TOLD_BY.get(m) not in lines]
     keys = [_column(dial, "", [f"{value:g}" for value in lines[dial]])]
     if lines["group"].nunique() > 1:
-        names = [textwrap.shorten(str(name), 32, placeholder="…") for name in lines["group"]]
-        keys.insert(0, _column("group", "", names, str.ljust))
-    keys += [_column(name, "", [str(count) for count in lines[name]]) for name in ("replicas", "dead")]
+        keys.insert(0, _column("group", "", [_shortened(str(name)) for name in lines["group"]], str.ljust))
+    counts = [_column(name, "", [str(count) for count in lines[name]]) for name in ("replicas", "dead")]
     blocks = []
-    for title, family in (("Performance", _PERFORMANCE), ("Order parameters", _ORDER)):
+    for title, family in _FAMILIES.items():
         columns = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family]
+        columns = counts + columns if title == "Performance" else columns
         blocks += [f"{title}\n{block}" for block in _blocks(keys, columns, width)]
     notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in _notes(table, dial)]
     return "\n\n".join([*blocks, "\n".join(notes)])
@@ -121,7 +132,10 @@ def learning_visible(table: pd.DataFrame, margin: float = 0.2) -> tuple[bool, pd
     pairs = pairs.assign(gain=pairs["value"] - pairs["value_untrained"])
     by_bin = pairs.groupby("bin")["gain"].mean().reindex(range(8))
     by_setting = pairs.groupby(["group", *swept(table), "bin"], observed=True).agg(
-        untrained=("value_untrained", "mean"), final=("value", "mean"), gain=("gain", "mean"), replicas=("gain", "count")
+        untrained=("value_untrained", "mean"),
+        final=("value", "mean"),
+        gain=("gain", "mean"),
+        replicas=("gain", "count"),
     )
     return bool((by_bin >= margin).all()), by_setting.reset_index()
 
@@ -146,9 +160,10 @@ def _dead(table: pd.DataFrame) -> pd.Series:
 
 
 def _metric_column(lines: pd.DataFrame, metric: str) -> list[str]:
-    means = _justified(["-" if np.isnan(mean) else f"{mean:.3f}" for mean in lines[metric]], str.rjust)
-    halves = _justified(["" if np.isnan(half) else f" ±{half:.3f}" for half in lines[f"{metric}±"]], str.ljust)
-    cells = [mean + half for mean, half in zip(means, halves, strict=True)]
+    means = _justified(["-" if np.isnan(mean) else f"{mean:z.3f}" for mean in lines[metric]], str.rjust)
+    known = np.isfinite(lines[f"{metric}±"]) & (metric not in _ORACLES)
+    halves = [f" ±{half:.3f}" if shown else "" for half, shown in zip(lines[f"{metric}±"], known, strict=True)]
+    cells = [mean + half for mean, half in zip(means, _justified(halves, str.ljust), strict=True)]
     return _column(metric_name(metric), metric_unit(metric), cells)
 
 
@@ -156,6 +171,11 @@ def _column(name: str, unit: str, cells: list[str], justify: Callable = str.rjus
     """The name folded onto two lines, its unit, the cells: all of one width."""
     folded = textwrap.wrap(name, max(12, 2 * len(name) // 3 + 1))
     return _justified([*[""] * (2 - len(folded)), *folded, unit, *cells], justify)
+
+
+def _shortened(name: str, width: int = 32) -> str:
+    """Both ends of a long name, for groups often differ only at the end."""
+    return name if len(name) <= width else f"{name[: width // 2 - 1]}…{name[-width // 2 :]}"
 
 
 def _justified(cells: list[str], justify: Callable) -> list[str]:
@@ -178,7 +198,7 @@ def _blocks(keys: list[list[str]], columns: list[list[str]], width: int) -> list
 
 def _notes(table: pd.DataFrame, dial: str) -> list[str]:
     last, floor = final(table), untrained(table)
-    told = last[(last["bin"] == -1) & last["metric"].isin(among(last, _PERFORMANCE + _ORDER))]
+    told = last[(last["bin"] == -1) & last["metric"].isin(among(last, _HEADLINES))]
     measured = told.groupby(["split", "step"], observed=True)["metric"].unique()
     head = "jump_loss" if "jump_loss" in set(last["metric"]) else "loss"
     places = [
@@ -186,6 +206,9 @@ def _notes(table: pd.DataFrame, dial: str) -> list[str]:
         for (split, step), names in sorted(measured.items(), key=lambda item: head not in item[1])
     ]
     interval = f"mean ±half-width of the 95 % t interval over {describe_replicas(table, dial)}"
-    untrained_means = floor[floor["bin"] == -1].groupby("metric", observed=True)["value"].mean()
-    floors = [f"{metric_name(m)} {untrained_means[m]:.3f}" for m in among(floor, _PERFORMANCE) if m in untrained_means]
-    return [f"{'; '.join(places)}; {interval}.", f"Untrained: {', '.join(floors)}." if floors else "Untrained: -."]
+    notes = [f"{'; '.join(places)}; {interval}."]
+    for title, rows, metrics in (("Untrained", floor, _FLOORED), ("Oracle", last, _ORACLES)):
+        means = rows[rows["bin"] == -1].groupby("metric", observed=True)["value"].mean()
+        told = [f"{metric_name(metric)} {means[metric]:z.3f}" for metric in metrics if metric in means]
+        notes += [f"{title}: {', '.join(told)}."] if told else []
+    return notes
