@@ -15,7 +15,7 @@ Kind = Literal["kaggle", "minimal", "singles", "search"]
 """``kaggle``: clues taken while the digit keeps one place in a unit, as in the Kaggle set, and filled by naked singles.
 ``minimal``: no clue can go; ``singles`` and ``search``: minimal ones that singles do, or do not, fill."""
 
-BATCH = 256
+BATCH = 32
 """Grids drawn from one seed; a longer run begins with the boards of a shorter one."""
 
 PATIENCE = 50_000
