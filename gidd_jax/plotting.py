@@ -37,8 +37,8 @@ STYLE = {
 DPI = 150
 MOST_LEGEND_LINES = 8
 # Okabe and Ito's colours, told apart under every common colour blindness.
-HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 8
-STROKES = ("-", "--", ":", "-.") * 12
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 100
+STROKES = ("-", "--", ":", "-.") * 100
 REFERENCES = {"untrained": ("0.5", "untrained model"), "oracle": ("black", "oracle: best possible")}
 ORACLES = {"holding_loss": "holding_floor", "separation": "separation_ceiling"}
 # How well it does, then what the coupling does: ten panels fill two rows.
@@ -61,7 +61,7 @@ def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
     """Jump loss, jump accuracy and holding loss against boards seen: a line a dial value, a row of axes a group."""
     rows = table[table["split"] == "validation"]
     metrics = among(rows, ("jump_loss", "jump_accuracy", "holding_loss"))
-    figure, grid = _canvas(table, dial, "Learning curves", "validation boards", metrics)
+    figure, grid = _canvas(rows, dial, "Learning curves", "validation boards", metrics)
     for ax in _lines_by_dial(figure, grid, rows, untrained(rows), dial, metrics, "boards"):
         ax.set_xlabel("boards seen")
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -74,7 +74,7 @@ def by_t(table: pd.DataFrame, dial: str) -> Figure:
     """Jump accuracy, holding loss and separation by noise level at the last step, beside what an oracle can reach."""
     last = final(table)
     metrics = among(last, ("jump_accuracy/t", "holding_loss/t", "separation/t"))
-    figure, grid = _canvas(table, dial, "Skill by noise level", _where(last, metrics), metrics)
+    figure, grid = _canvas(last, dial, "Skill by noise level", _where(last, metrics), metrics)
     for ax in _lines_by_dial(figure, grid, last, untrained(table), dial, metrics, "t"):
         ax.set(xlabel="noise level t (probability)", xlim=(0, 1))
     return figure
@@ -87,7 +87,7 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
     scalars = last[last["bin"] == -1]
     panels = [metrics for metrics in (among(scalars, panel) for panel in PANELS) if metrics]
     shown = [metric for metrics in panels for metric in metrics]
-    figure, grid = _canvas(table, dial, "Skill and coupling", _where(last, shown), shown, len(panels))
+    figure, grid = _canvas(scalars, dial, "Skill and coupling", _where(last, shown), shown, len(panels))
     groups = list(scalars["group"].unique())
     for metrics, ax in zip(panels, grid.flat, strict=False):
         for metric in metrics:
@@ -134,17 +134,17 @@ def dial_label(dial: str) -> str:
 
 
 def _canvas(
-    table: pd.DataFrame, dial: str, title: str, place: str, metrics: list[str], panels: int | None = None
+    drawn: pd.DataFrame, dial: str, title: str, place: str, metrics: list[str], panels: int | None = None
 ) -> tuple[Figure, np.ndarray]:
     """A grid of axes below a title and a caption line, both flush left in a header that no axes may enter."""
     if not metrics:
         raise InputError(f"the figure {title!r} has nothing to draw: none of its metrics are in the table")
     columns = len(metrics) if panels is None else panels if panels < 5 else -(-panels // 2)
-    rows = table["group"].nunique() if panels is None else -(-panels // columns)
-    bands = table["seed"].nunique() > 1 and (panels is not None or table[dial].nunique() <= MOST_LEGEND_LINES)
+    rows = drawn["group"].nunique() if panels is None else -(-panels // columns)
+    bands = drawn["seed"].nunique() > 1 and (panels is not None or drawn[dial].nunique() <= MOST_LEGEND_LINES)
     interval = "lines: mean, bands: 95 % t interval over seeds" if bands else "lines: mean, no interval drawn"
     width = max(2.5 * columns if panels else 2.9 * columns + 1, 5.5)
-    caption = textwrap.wrap(f"{place}; {describe_replicas(table, dial)}; {interval}", int(width * 15))
+    caption = textwrap.wrap(f"{place}; {describe_replicas(drawn, dial)}; {interval}", int(width * 15))
     header = 0.36 + 0.17 * len(caption)
     height = 2.5 * rows + header + 0.5
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -196,7 +196,7 @@ def _reference(ax: Axes, rows: pd.DataFrame, metric: str, kind: str) -> None:
         metric = f"{ORACLES.get(base)}{by}{t}"
     levels = _with_t(rows[rows["metric"] == metric]).groupby("t")["value"].mean().dropna()
     look = {"color": REFERENCES[kind][0], "ls": (0, (4, 2)), "lw": 1.1, "zorder": 1.8, "gid": kind}
-    if metric.endswith("/t"):
+    if len(levels) and metric.endswith("/t"):
         ax.plot(levels.index, levels, **look)
     elif len(levels):
         ax.axhline(levels.iloc[0], **look)

@@ -52,7 +52,7 @@ def holding_excess(table: pd.DataFrame) -> pd.DataFrame:
     """Rows `holding_excess`: holding loss minus the oracle's floor for the same boards, nats, also by t bin."""
     losses = table[table["metric"].isin(list(_EXCESSES))]
     floors = table[table["metric"].isin(list(_EXCESSES.values()))]
-    same = ["row", "step", "split", "bin"]
+    same = ["group", "row", "step", "split", "bin"]
     pairs = losses.merge(floors[[*same, "value"]], on=same, suffixes=("", "_floor"), validate="many_to_one")
     renamed = pairs["metric"].str.replace("holding_loss", "holding_excess")
     return pairs.assign(value=pairs["value"] - pairs["value_floor"], metric=renamed)[table.columns]

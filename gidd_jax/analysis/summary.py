@@ -92,7 +92,7 @@ def summary(table: pd.DataFrame, dial: str) -> pd.DataFrame:
     scalars = last[last["bin"] == -1]
     metrics = among(scalars, _HEADLINES)
     replicas = table[["group", dial, "row"]].drop_duplicates()
-    replicas = replicas.assign(dead=replicas["row"].isin(_dead(table)))
+    replicas = replicas.assign(dead=pd.MultiIndex.from_frame(replicas[["group", "row"]]).isin(_dead(table)))
     counts = replicas.groupby(["group", dial], observed=True)["dead"].agg(replicas="size", dead="sum")
     means = intervals_by(scalars[scalars["metric"].isin(metrics)], ["metric", "group", dial])
     lines = [counts]
@@ -128,7 +128,7 @@ def learning_visible(table: pd.DataFrame, margin: float = 0.2) -> tuple[bool, pd
     first, last = (rows[rows["metric"] == "jump_accuracy/t"] for rows in (untrained(table), final(table)))
     if first.empty:
         raise InputError("the table holds no jump_accuracy/t at step 0; evaluate before the first step to see learning")
-    pairs = last.merge(first[["row", "bin", "value"]], on=["row", "bin"], suffixes=("", "_untrained"))
+    pairs = last.merge(first[["group", "row", "bin", "value"]], on=["group", "row", "bin"], suffixes=("", "_untrained"))
     pairs = pairs.assign(gain=pairs["value"] - pairs["value_untrained"])
     by_bin = pairs.groupby("bin")["gain"].mean().reindex(range(8))
     by_setting = pairs.groupby(["group", *swept(table), "bin"], observed=True).agg(
@@ -151,12 +151,12 @@ def _variants(variants: list[str], base: str) -> list[str]:
     return [metric for metric in variants if metric.partition("@")[0] == base]
 
 
-def _dead(table: pd.DataFrame) -> pd.Series:
-    """Rows that were ever not alive, or whose last loss is not finite."""
+def _dead(table: pd.DataFrame) -> pd.MultiIndex:
+    """The (group, row) that were ever not alive, or whose last loss is not finite."""
     last = final(table)
-    losses = last[last["metric"].isin(["loss", "jump_loss", "holding_loss"])]
-    ended = losses.loc[~np.isfinite(losses["value"]), "row"]
-    return pd.concat([table.loc[(table["metric"] == "alive") & (table["value"] < 1), "row"], ended])
+    diverged = last["metric"].isin(["loss", "jump_loss", "holding_loss"]) & ~np.isfinite(last["value"])
+    stopped = (table["metric"] == "alive") & (table["value"] < 1)
+    return pd.MultiIndex.from_frame(pd.concat([table[stopped], last[diverged]])[["group", "row"]])
 
 
 def _metric_column(lines: pd.DataFrame, metric: str) -> list[str]:
