@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 from typing import Any
 
 import jax
@@ -68,6 +69,24 @@ def verify(path: pathlib.Path, meta: dict[str, Any]) -> str:
         if found.get(name) != value:
             return f"{path}: belongs to another sweep, its {name} differs"
     return ""
+
+
+def newest(directory: pathlib.Path, meta: dict[str, Any]) -> tuple[pathlib.Path, int] | None:
+    """(path, step) of the newest sound checkpoint, None where none was ever written.
+
+    An unsound one is named on stderr and the one before it is used; raises InputError if none is left.
+    """
+    faults = []
+    for step in reversed(steps(directory)):
+        path = directory / f"{step:08d}"
+        if not (fault := verify(path, meta)):
+            for named in faults:
+                print(f"gidd-jax: {named}; going on from the checkpoint before it", file=sys.stderr)
+            return path, step
+        faults.append(fault)
+    if faults:
+        raise InputError(f"{faults[0]}; no sound checkpoint is left: remove the directory to train anew")
+    return None
 
 
 def restore(path: pathlib.Path, like: Tree) -> Tree:

@@ -4,6 +4,7 @@ The host only decides when: it dispatches calls of the compiled programs, reads 
 states to a writer thread at checkpoints. What comes out depends on the rows alone.
 """
 
+import dataclasses
 import pathlib
 import signal
 import threading
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from gidd_jax import ledger, memory, metrics
-from gidd_jax.config import resolved, to_json
+from gidd_jax import checkpoint, ledger, memory, metrics
+from gidd_jax.config import from_json, resolved, to_json
 from gidd_jax.errors import InputError
 from gidd_jax.grid import grid, row_ids, rows, take
 from gidd_jax.program import SLOTS, Layout, Programs, Replica, layout, programs
@@ -25,7 +26,7 @@ from gidd_jax.progress import Progress, quiet
 from gidd_jax.types import Tree
 from gidd_jax.writer import Writer
 
-__all__ = ["Interrupted", "SweepResult", "grid", "rows", "run"]
+__all__ = ["Interrupted", "SweepResult", "evaluate", "grid", "rows", "run"]
 
 CALL_SECONDS = 2.0
 """A call is made about this long, so that the bar moves and Ctrl-C is heard; results do not depend on it."""
@@ -100,12 +101,44 @@ def _run(study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress
                 tables += writer.tables
     if directory is not None:
         tables = metrics.read_parts(directory / "metrics")
-    whole = metrics.ordered(tables)
-    if derive := getattr(study, "derive", None):
-        whole = metrics.ordered([whole, derive(whole, [settings for _, settings, _, _ in jobs])])
+    whole = _with_derived(study, metrics.ordered(tables), [settings for _, settings, _, _ in jobs])
     if directory is not None:
         metrics.write_part(directory / "metrics.parquet", [whole])
     return SweepResult(whole, states, directory)
+
+
+def evaluate(
+    study: Any, directory: pathlib.Path, split: str, devices: Sequence[jax.Device] | None = None, **settings: Any
+) -> pd.DataFrame:
+    """The rows of a sweep measured again on ``split`` with some ``settings`` replaced -> a table like the sweep's.
+
+    With ``data`` among the settings, all boards of that file are held-out ones. Raises InputError where a row has no
+    sound checkpoint.
+    """
+    tables, configs, devices = [], [], devices or jax.local_devices()
+    for index, group in enumerate(ledger.read(directory)["groups"]):
+        recorded = from_json(study.Config, group["config"])
+        config = dataclasses.replace(recorded, **settings)
+        data, _ = study.load(config, whole="data" in settings)
+        for cohort in group["cohorts"]:
+            hypers = ledger.cohort_hypers(study, cohort)
+            job = _prepare(study, config, hypers, data, devices)
+            writer = Writer(study, recorded, f"g{index}", cohort["name"], hypers, job.place, directory)
+            found = checkpoint.newest(writer.checkpoints, writer.meta)
+            if found is None:
+                raise InputError(f"{directory}: cohort {cohort['name']} has no checkpoint yet; finish the sweep first")
+            replicas = writer.load(found[0], job.edges, _seeded(job), job.data)
+            where = jnp.int32(study.splits.index(split))
+            result = job.edges.evaluate(job.place.counts, (replicas, job.hypers), job.data, where)
+            tables.append(writer.lines([found[1]], split, result[0], 1))
+        configs.append(config)
+    return _with_derived(study, metrics.ordered(tables), configs)
+
+
+def _with_derived(study: Any, table: pd.DataFrame, configs: list[Any]) -> pd.DataFrame:
+    """The table with what a study derives from several rows at once (the benefit over zero coupling, say)."""
+    derive = getattr(study, "derive", None)
+    return metrics.ordered([table, derive(table, configs)]) if derive else table
 
 
 class _Job(NamedTuple):

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import json
-import sys
+import pathlib
 import time
 from typing import Any
 
@@ -12,7 +12,6 @@ import pandas as pd
 
 from gidd_jax import checkpoint, files, ledger, metrics
 from gidd_jax.config import identity
-from gidd_jax.errors import InputError
 from gidd_jax.grid import row_ids
 from gidd_jax.program import Layout, Programs, Replica
 from gidd_jax.types import Tree
@@ -33,7 +32,6 @@ class Writer:
         self.parts = directory and directory / "metrics" / name
         self.tables: list[pd.DataFrame] = []
         self.pending: list[tuple] = []
-        self.committed = 0
         self.thread = concurrent.futures.ThreadPoolExecutor(1)
         self.last: concurrent.futures.Future | None = None
 
@@ -46,32 +44,24 @@ class Writer:
             self.last.result()
 
     def restore(self, edges: Programs, rows: tuple[Any, jax.Array], data: Tree) -> tuple[Replica, int]:
-        """(replicas, step) of the newest sound checkpoint, or the start; parts beyond it are dropped.
+        """(replicas, step) of the newest sound checkpoint, or the start; what was written beyond it is dropped.
 
-        An unsound checkpoint is named on stderr and the one before it is used; raises InputError if none is left.
+        Raises InputError where checkpoints are there and none is sound.
         """
-        if self.directory is None:
+        found = None
+        if self.directory is not None:
+            checkpoint.clean(self.checkpoints)
+            found = checkpoint.newest(self.checkpoints, self.meta)
+            metrics.drop_parts(self.parts, found[1] if found else 0)
+        if found is None:
             return edges.start(self.place.counts, rows, data), 0
-        checkpoint.clean(self.checkpoints)
-        step, faults = 0, []
-        for step in reversed(checkpoint.steps(self.checkpoints)):
-            path = self.checkpoints / f"{step:08d}"
-            if not (fault := checkpoint.verify(path, self.meta)):
-                break
-            faults.append(fault)
-        else:
-            step = 0
-        if faults and step == 0:
-            raise InputError(f"{faults[-1]}; no sound checkpoint is left: remove the directory to train anew")
-        for fault in faults:
-            print(f"gidd-jax: {fault}; going on from the checkpoint before it", file=sys.stderr)
-        metrics.drop_parts(self.parts, step)
-        self.committed = step
-        if step == 0:
-            return edges.start(self.place.counts, rows, data), 0
+        return self.load(found[0], edges, rows, data), found[1]
+
+    def load(self, path: pathlib.Path, edges: Programs, rows: tuple[Any, jax.Array], data: Tree) -> Replica:
+        """The replicas of a checkpoint, placed on the devices."""
         like = jax.eval_shape(edges.start, self.place.counts, rows, data)
         host = checkpoint.restore(path, jax.tree.map(self._row_shape, like._replace(key=())))
-        return jax.tree.map(self.place.place, host)._replace(key=rows[1]), step
+        return jax.tree.map(self.place.place, host)._replace(key=rows[1])
 
     def advanced(self, first: int, last: int, sums: Tree) -> None:
         """Training metrics of the steps first..last, one line a log interval."""
@@ -102,7 +92,7 @@ class Writer:
 
     def _commit(self, step: int, host: Tree, pending: list[tuple]) -> None:
         start = time.monotonic()
-        tables = [self._lines(*entry) for entry in pending if len(entry) == 4]
+        tables = [self.lines(*entry) for entry in pending if len(entry) == 4]
         if self.directory is None:
             self.tables += tables
             return
@@ -113,7 +103,8 @@ class Writer:
         checkpoint.save(self.checkpoints, step, host, self.meta | {"step": step})
         ledger.log_time(self.directory, event="checkpoint", cohort=self.parts.name, step=step, seconds=_since(start))
 
-    def _lines(self, ends: list[int], split: str, found: Tree, axis: int) -> pd.DataFrame:
+    def lines(self, ends: list[int], split: str, found: Tree, axis: int) -> pd.DataFrame:
+        """Metrics on the devices, rows at ``axis``, as lines of the table."""
         found = jax.tree.map(lambda x: self._rows_of(x, axis, len(ends)), found)
         per_step = self.study.per_step(self.config)
         columns = self.hypers._asdict()

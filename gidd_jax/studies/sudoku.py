@@ -32,10 +32,11 @@ def per_step(config: Config) -> int:
     return config.batch
 
 
-def load(config: Config) -> tuple[Tree, str]:
+def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
     """Boards on the host -> question and answer uint8 [N,S], and (start, count) [split, tier]; and their fingerprint.
 
     Rows are ordered train, validation, test, and by tier within each; the fingerprint starts with the kind of split.
+    With ``whole`` all boards stand in every split, as one tier.
     """
     from gidd_jax.data.sudoku import load as load_boards
     from gidd_jax.data.sudoku import tiers
@@ -50,10 +51,10 @@ def load(config: Config) -> tuple[Tree, str]:
         limit=config.limit or None,
         skip_bad=config.skip_bad,
     )
-    parts = split(boards)
-    names = tiers(boards)[0]
+    names = ("all",) if whole else tiers(boards)[0]
+    *parts, kind = (boards, "whole") if whole else split(boards)
     question, answer, start, count, first = [], [], [], [], 0
-    for part in (parts.train, parts.validation, parts.test):
+    for part in parts:
         own, ordered, begins, counts = tiers(part)
         at = {tier: (first + b, c) for tier, b, c in zip(own, begins, counts, strict=True)}
         start.append([at.get(tier, (0, 0))[0] for tier in names])
@@ -66,13 +67,13 @@ def load(config: Config) -> tuple[Tree, str]:
     data = {
         "question": np.concatenate(question),
         "answer": np.concatenate(answer),
-        "start": np.asarray(start, np.int32),
-        "count": np.asarray(count, np.int32),
+        "start": np.asarray(start * 3 if whole else start, np.int32),
+        "count": np.asarray(count * 3 if whole else count, np.int32),
     }
-    if config.augment and parts.kind == "class":
+    if config.augment and kind == "class":
         # Present or absent, not true or false: a key of the pytree is static, so no unused symmetry is ever drawn.
         data["augment"] = np.zeros(0, np.uint8)
-    fingerprint = f"{parts.kind}-{boards.fingerprint()}"
+    fingerprint = f"{kind}-{boards.fingerprint()}"
     if config.init_from:
         data["params"], digest = export.read_params(config.init_from)
         fingerprint += f"-{digest}"

@@ -37,6 +37,11 @@ def couplings(hyper: Hyper, config: Config, i: jax.Array) -> two_head.Couplings:
     return two_head.Couplings(**values)
 
 
+def final_couplings(hyper: Hyper, config: Config) -> two_head.Couplings:
+    """The dials at the end of training."""
+    return couplings(hyper, config, jnp.int32(config.steps))
+
+
 class Noised(NamedTuple):
     """B boards under noise: clean and shown digits (0..n-1, mask n), what was done to them, and when."""
 

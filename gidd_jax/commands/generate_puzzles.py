@@ -1,0 +1,14 @@
+"""``gidd-jax generate-puzzles``: new boards with a unique solution, labelled by what it takes to solve them."""
+
+import argparse
+
+from gidd_jax.data.sudoku import command
+
+EXAMPLE = "gidd-jax generate-puzzles minimal boards.csv --count 10000 --clues 24"
+
+
+def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+    """Writes the CSV file."""
+    command.arguments(parser)
+    command.command(parser.parse_args(arguments))
+    return 0
