@@ -20,24 +20,19 @@ _shape_only = nn.initializers.zeros
 
 
 class Dense(nn.Module):
-    """y = x W + b per tower, [T,B,S,D] -> [T,B,S,F]; `dtype` of the inputs, `out_dtype` of product and bias."""
+    """y = x W + b per tower, [T,B,S,D] -> [T,B,S,F] in float32; the product's operands and result are in `dtype`."""
 
     features: int
-    dtype: jnp.dtype
-    out_dtype: jnp.dtype = FLOAT32
+    dtype: jnp.dtype = FLOAT32
 
     @nn.compact
     def __call__(self, x_TxBxSxD: Float[Array, "T B S D"]) -> Float[Array, "T B S F"]:
         towers, *_, width = x_TxBxSxD.shape
         kernel_TxDxF = self.param("kernel", _shape_only, (towers, width, self.features))
         bias_TxF = self.param("bias", _shape_only, (towers, self.features))
-        y_TxBxSxF = jnp.einsum(
-            "tbsd,tdf->tbsf",
-            x_TxBxSxD.astype(self.dtype),
-            kernel_TxDxF.astype(self.dtype),
-            preferred_element_type=self.out_dtype,
-        )
-        return y_TxBxSxF + bias_TxF[:, None, None, :].astype(self.out_dtype)
+        # The result is rounded too: a float32 cotangent would run the backward products in float32.
+        y_TxBxSxF = jnp.einsum("tbsd,tdf->tbsf", x_TxBxSxD.astype(self.dtype), kernel_TxDxF.astype(self.dtype))
+        return y_TxBxSxF.astype(FLOAT32) + bias_TxF[:, None, None, :]
 
 
 class Embedding(nn.Module):
@@ -50,7 +45,7 @@ class Embedding(nn.Module):
     @nn.compact
     def __call__(self, index_BxS: Integer[Array, "B S"]) -> Float[Array, "T B S D"]:
         table_TxVxD = self.param("embedding", _shape_only, (self.towers, self.entries, self.width))
-        one_hot_BxSxV = jax.nn.one_hot(index_BxS, self.entries)
+        one_hot_BxSxV = jax.nn.one_hot(index_BxS, self.entries, dtype=FLOAT32)
         return jnp.einsum("bsv,tvd->tbsd", one_hot_BxSxV, table_TxVxD, precision="highest")
 
 
@@ -134,11 +129,12 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x_TxBxSxD: Float[Array, "T B S D"], g: Float[Array, ""]) -> Float[Array, "T B S D"]:
         towers, batch, cells, width = x_TxBxSxD.shape
-        qkv = Dense(3 * width, self.dtype, self.dtype, name="qkv")(x_TxBxSxD)
+        qkv = Dense(3 * width, self.dtype, name="qkv")(x_TxBxSxD)
         qkv = qkv.reshape(towers, batch, cells, 3, self.heads, width // self.heads)
         q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK = qkv.transpose(3, 0, 1, 4, 2, 5)
         if self.rotary is not None:
             q_TxBxHxSxK, k_TxBxHxSxK = self.rotary(q_TxBxHxSxK), self.rotary(k_TxBxHxSxK)
+        q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK = (x.astype(self.dtype) for x in (q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK))
         attend = partial(attention, on_weights=Dropout(self.dropout))
         if towers == 2:
             mixed = paired_attention(q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK, g, attend, self.exchange)
@@ -157,7 +153,7 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x_TxBxSxD: Float[Array, "T B S D"]) -> Float[Array, "T B S D"]:
-        hidden_TxBxSxF = jax.nn.relu(Dense(self.hidden, self.dtype, self.dtype, name="up")(x_TxBxSxD))
+        hidden_TxBxSxF = jax.nn.relu(Dense(self.hidden, self.dtype, name="up")(x_TxBxSxD))
         return Dense(x_TxBxSxD.shape[-1], self.dtype, name="out")(Dropout(self.dropout)(hidden_TxBxSxF))
 
 

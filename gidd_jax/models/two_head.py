@@ -146,8 +146,8 @@ class _TwoHead(nn.Module):
             self.norm = LayerNorm()
         if c.iterations > 1:
             self.feedback = Dense(c.d_model, dtype)
-        self.jump = Dense(c.digits, dtype)
-        self.holding = Dense(1, dtype)
+        self.jump = Dense(c.digits)
+        self.holding = Dense(1)
 
     def __call__(self, z_BxS: Array, given_BxS: Array, t_B: Array, couplings: Couplings) -> Heads:
         token_TxBxSxD = self.token(z_BxS)
@@ -166,13 +166,13 @@ class _TwoHead(nn.Module):
     def _context(self, z_BxS: Array, given_BxS: Array, t_B: Array) -> Array:
         """What the embedding adds to the token: position, given flag, time. [T,B or 1,S or 1,D]"""
         c = self.config
-        context = jnp.zeros((c.towers, 1, 1, c.d_model))
+        context = jnp.zeros((c.towers, 1, 1, c.d_model), jnp.float32)
         if c.positions == "learned":
             context = context + self.position(jnp.arange(c.cells)[None, :])
         if c.given:
             context = context + self.given_flag(given_BxS.astype(jnp.int32))
         if c.time:
-            frequency = 10_000.0 ** (-jnp.arange(c.d_model // 2) / (c.d_model // 2))
+            frequency = 10_000.0 ** (-jnp.arange(c.d_model // 2, dtype=jnp.float32) / (c.d_model // 2))
             angle_BxP = 1000.0 * t_B[:, None] * frequency[None, :]
             wave_BxD = jnp.concatenate([jnp.sin(angle_BxP), jnp.cos(angle_BxP)], axis=1)
             wave_TxBx1xD = jnp.broadcast_to(wave_BxD[None, :, None, :], (c.towers, len(t_B), 1, c.d_model))
@@ -243,7 +243,7 @@ def init(key: PRNGKey, config: TwoHeadConfig) -> Tree:
     normal vector is drawn for all tensors, because threefry compiles once per call.
     """
     shapes, structure = jax.tree_util.tree_flatten_with_path(_shapes(config))
-    flat = jax.random.normal(key, (sum(math.prod(leaf.shape) for _, leaf in shapes),))
+    flat = jax.random.normal(key, (sum(math.prod(leaf.shape) for _, leaf in shapes),), jnp.float32)
     leaves, start = [], 0
     for path, leaf in shapes:
         *_, layer, name = (entry.key for entry in path)
@@ -256,7 +256,7 @@ def init(key: PRNGKey, config: TwoHeadConfig) -> Tree:
         elif name == "embedding":
             leaves.append(draw * (0.5 if config.norm == "pre" else 1.0))
         else:
-            leaves.append(jnp.full(leaf.shape, 1.0 if name == "scale" else 0.0))
+            leaves.append(jnp.full(leaf.shape, 1.0 if name == "scale" else 0.0, jnp.float32))
     return jax.tree.unflatten(structure, leaves)
 
 
