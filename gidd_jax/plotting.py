@@ -14,7 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from gidd_jax.analysis import among, axis_label, describe_replicas, final, intervals_by, untrained, with_derived
+from gidd_jax.analysis import (
+    among,
+    axis_label,
+    describe_replicas,
+    final,
+    intervals_by,
+    require_dial,
+    untrained,
+    with_derived,
+)
 from gidd_jax.errors import InputError
 
 STYLE = {
@@ -30,12 +39,16 @@ STYLE = {
     "axes.linewidth": 0.7,
     "axes.grid": True,
     "axes.axisbelow": True,
+    # No common factor above the axis: a panel's legend stands there.
+    "axes.formatter.limits": (-9, 9),
+    "axes.formatter.useoffset": False,
     "grid.color": "0.92",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.5,
 }
 DPI = 150
 MOST_LEGEND_LINES = 8
+FLAT = 1e-9
 # Okabe and Ito's colours, told apart under every common colour blindness.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 100
 STROKES = ("-", "--", ":", "-.") * 100
@@ -91,7 +104,8 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
     groups = list(scalars["group"].unique())
     for metrics, ax in zip(panels, grid.flat, strict=False):
         for metric in metrics:
-            _reference(ax, floor, metric, "untrained")
+            # The benefit's floor is zero, drawn below; at step 0 it only compares initialisations.
+            _reference(ax, floor[~floor["metric"].str.startswith("benefit")], metric, "untrained")
             _reference(ax, scalars, metric, "oracle")
             for group in groups:
                 # One group: colour tells the metrics apart. Several: colour is the group, in every panel alike.
@@ -137,6 +151,7 @@ def _canvas(
     drawn: pd.DataFrame, dial: str, title: str, place: str, metrics: list[str], panels: int | None = None
 ) -> tuple[Figure, np.ndarray]:
     """A grid of axes below a title and a caption line, both flush left in a header that no axes may enter."""
+    require_dial(drawn, dial)
     if not metrics:
         raise InputError(f"the figure {title!r} has nothing to draw: none of its metrics are in the table")
     columns = len(metrics) if panels is None else panels if panels < 5 else -(-panels // 2)
@@ -256,7 +271,7 @@ def _short(metric: str) -> str:
 def _panel_legend(ax: Axes, handles: list[Line2D], names: list[str]) -> None:
     """A legend above the axes, in the room of a title: it can hide no data and shifts no neighbour."""
     ax.set_title("\n" * ((len(names) - 1) // 3) + " ")
-    look = {"handlelength": 1.6, "columnspacing": 0.9, "handletextpad": 0.5, "borderaxespad": 0.1}
+    look = {"fontsize": 7.5, "handlelength": 1.4, "columnspacing": 0.8, "handletextpad": 0.4, "borderaxespad": 0.1}
     ax.legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, **look).set_in_layout(False)
 
 
@@ -278,7 +293,10 @@ def _limit_bands(ax: Axes) -> None:
     """Keep a wild interval (two seeds: 12.7 standard errors) from flattening the lines: cut it off outside the axes."""
     drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines] or [np.array([])])
     drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) and np.ptp(drawn) > 0:
+    if len(drawn) and np.ptp(drawn) < FLAT:
+        room = 0.05 * max(1, abs(drawn[0]))
+        ax.set_ylim(drawn[0] - room, drawn[0] + room)
+    elif len(drawn):
         bottom, top = ax.get_ylim()
         slack = 0.5 * np.ptp(drawn)
         ax.set_ylim(max(bottom, drawn.min() - slack), min(top, drawn.max() + slack))

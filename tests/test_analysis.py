@@ -122,6 +122,11 @@ def test_benefit_never_pairs_across_anything_but_the_dial(other):
     assert list(gained["attention"]) == [0.0]
 
 
+def test_a_table_that_holds_derived_rows_gains_no_second_ones():
+    once = analysis.with_derived(sudoku_table(), "attention")
+    pd.testing.assert_frame_equal(analysis.with_derived(once, "attention"), once)
+
+
 def test_benefit_of_a_dead_replica_is_unknown():
     table = table_of(measure(0.0, 0, "jump_loss", 1.0), measure(1.0, 0, "jump_loss", np.nan))
     assert np.isnan(analysis.benefit(table, "attention")["value"].iloc[1])

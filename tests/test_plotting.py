@@ -97,12 +97,29 @@ def test_against_coupling_shows_every_seed_the_interval_and_the_zero_of_benefit(
     assert lines(axes["jump loss (nats)"], "untrained")[0].get_ydata()[0] == pytest.approx(2.2, abs=0.02)
 
 
+def test_rounding_errors_are_no_scale_and_a_benefit_has_no_untrained_line():
+    table = sweep_table(evaluations=2)
+    solved = table["metric"].str.startswith("puzzle")
+    table.loc[solved, "value"] = 1e-17 * table.loc[solved, "seed"]
+    benefits = table[table["metric"] == "jump_loss"].assign(metric="benefit_jump")
+    axes = plotting.against_coupling(pd.concat([table, benefits]), "attention").axes
+    axes = {ax.get_ylabel(): ax for ax in axes}
+    assert np.ptp(axes["puzzles solved (fraction)"].get_ylim()) == pytest.approx(0.1)
+    assert not lines(axes["benefit of coupling (nats)"], "untrained")
+
+
 def test_panels_without_a_metric_are_left_out():
     table = sweep_table()
     without = table[~table["metric"].str.contains("knockout|cka|@")]
     assert len(plotting.against_coupling(without, "attention").axes) == 5
     with pytest.raises(InputError, match="nothing to draw"):
         plotting.by_t(table[table["bin"] == -1], "attention")
+
+
+@pytest.mark.parametrize("draw", [plotting.learning_curves, plotting.against_coupling, plotting.by_t])
+def test_an_unknown_dial_is_refused(draw):
+    with pytest.raises(InputError, match="no hyper named 'gate'"):
+        draw(sweep_table(evaluations=1), "gate")
 
 
 def test_groups_get_rows_of_their_own_or_a_colour():
@@ -133,15 +150,14 @@ def dead(table):
 @pytest.mark.parametrize(
     "table",
     [
-        sweep_table(seeds=1),
         sweep_table(dials=(0.0,), evaluations=2),
-        sweep_table(dials=(1.0, 2.0), evaluations=2),
+        sweep_table(dials=(1.0, 2.0), seeds=1, evaluations=2),
         sweep_table(dials=(0.0,), seeds=1, evaluations=1, cells=()),
         dead(sweep_table(evaluations=2)),
         sweep_table(seeds=1, evaluations=2).assign(value=np.nan),
         sweep_table(evaluations=3).query("step > 0"),
     ],
-    ids=["one seed", "one dial value", "no K=0", "one evaluation", "dead replicas", "all dead", "no untrained"],
+    ids=["one dial value", "one seed, no K=0", "one evaluation", "dead replicas", "all dead", "no untrained"],
 )
 def test_poor_tables_still_become_whole_files(table, tmp_path):
     paths = plotting.save_all(table, "attention", tmp_path / "figures")

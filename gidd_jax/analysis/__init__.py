@@ -1,6 +1,16 @@
 """From the metrics table to statistics: tables in, tables and intervals out, no JAX."""
 
-from gidd_jax.analysis.derive import benefit, final, holding_excess, regroup, settings, swept, untrained, with_derived
+from gidd_jax.analysis.derive import (
+    benefit,
+    final,
+    holding_excess,
+    regroup,
+    require_dial,
+    settings,
+    swept,
+    untrained,
+    with_derived,
+)
 from gidd_jax.analysis.intervals import Interval, bootstrap_interval, intervals_by, mean_interval, paired_interval
 from gidd_jax.analysis.summary import (
     LABELS,
@@ -32,6 +42,7 @@ __all__ = [
     "metric_unit",
     "paired_interval",
     "regroup",
+    "require_dial",
     "settings",
     "summary",
     "swept",

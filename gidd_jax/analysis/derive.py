@@ -59,8 +59,9 @@ def holding_excess(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_derived(table: pd.DataFrame, dial: str) -> pd.DataFrame:
-    """The table with its benefits and its holding excess appended."""
-    return pd.concat([table, benefit(table, dial), holding_excess(table)], ignore_index=True)
+    """The table with its benefits and its holding excess appended; derived rows it already held are made afresh."""
+    measured = table[~table["metric"].str.contains("^(?:benefit|holding_excess)")]
+    return pd.concat([measured, benefit(measured, dial), holding_excess(measured)], ignore_index=True)
 
 
 def final(table: pd.DataFrame) -> pd.DataFrame:

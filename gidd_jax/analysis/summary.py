@@ -198,7 +198,8 @@ def _blocks(keys: list[list[str]], columns: list[list[str]], width: int) -> list
 
 def _notes(table: pd.DataFrame, dial: str) -> list[str]:
     last, floor = final(table), untrained(table)
-    told = last[(last["bin"] == -1) & last["metric"].isin(among(last, _HEADLINES))]
+    shown = [m for m in among(last, _HEADLINES) if _TOLD_BY.get(m) not in set(last["metric"])]
+    told = last[(last["bin"] == -1) & last["metric"].isin(shown)]
     measured = told.groupby(["split", "step"], observed=True)["metric"].unique()
     head = "jump_loss" if "jump_loss" in set(last["metric"]) else "loss"
     places = [
