@@ -44,7 +44,7 @@ def faults(question: np.ndarray, answer: np.ndarray, lengths: tuple[np.ndarray, 
 
 def explain(fault: int, question: str, answer: str, box: Box) -> tuple[str, str]:
     """A fault of one row -> (``"question"`` or ``"answer"``, what is wrong and what it should be)."""
-    kind, field = divmod(int(fault), 2)
+    kind, field = divmod(fault, 2)
     text = (question, answer)[field]
     if kind == LENGTH:
         what = f"{len(text)} characters where box {box} needs {box.cells}"

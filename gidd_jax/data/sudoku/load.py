@@ -107,10 +107,11 @@ def _checked(columns: "pyarrow.Table", label: str, row: int, box: Box, skipped: 
     bad = (found > 0) | unreadable
     if bad.any() and not skipped:
         first = int(np.argmax(bad))
-        field, what = "rating", f"{texts['rating'][first].as_py()!r} is not a whole number" if unreadable[first] else ""
+        text = {name: column[first].as_py() or "" for name, column in texts.items()}
         if found[first]:
-            pair = (texts[name][first].as_py() or "" for name in ("question", "answer"))
-            field, what = check.explain(found[first], *pair, box)
+            field, what = check.explain(int(found[first]), text["question"], text["answer"], box)
+        else:
+            field, what = "rating", f"{text['rating']!r} is not a whole number"
         raise InputError(f"{label}, row {row + first}, {field}: {what}; {MEND}")
     sources, codes = _sources(texts.get("source"), pathlib.PurePath(label).stem, len(question))
     if skipped:

@@ -79,7 +79,12 @@ def _functions(compiled: bool) -> types.SimpleNamespace:
     # Copies of the functions that see each other compiled; the originals stay plain.
     world = dict(vars(kernels))
     for name, each in plain.items():
-        world[name] = numba.njit(cache=True)(types.FunctionType(each.__code__, world, name))
+        copy = types.FunctionType(each.__code__, world, name)
+        try:
+            world[name] = numba.njit(cache=True)(copy)
+        # Nowhere to keep what is compiled: compile it in every process.
+        except RuntimeError:
+            world[name] = numba.njit(copy)
     return types.SimpleNamespace(**{name: world[name] for name in plain})
 
 

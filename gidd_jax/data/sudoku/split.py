@@ -42,7 +42,7 @@ def split(boards: Boards, seed: int = 0, fractions: tuple[float, float] = (0.1, 
         raise InputError(f"fractions {validation} and {test}: give two shares above 0 that leave some for training")
     by_class = boards.box.rows == boards.box.cols and boards.box.size >= 9
     hashes = (class_hash if by_class else grid_hash)(boards.answer, boards.box)
-    values, back = np.unique(_mix(hashes ^ _mix(np.array(seed, np.uint64))), return_inverse=True)
+    values, back = np.unique(_mix(hashes ^ _mix(np.array([seed % 2**64], np.uint64))), return_inverse=True)
     if len(values) < FEW:
         place = (np.arange(len(values)) + 0.5) / len(values)
     else:

@@ -46,8 +46,8 @@ def _csv(path: pathlib.Path, skipped: list[int]) -> Iterator["pyarrow.Table"]:
     import pyarrow.csv
 
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file))
+        with open(path, "rb") as file:
+            header = next(csv.reader([file.readline(1 << 16).decode("utf-8-sig")]))
     except (UnicodeDecodeError, csv.Error, StopIteration):
         raise InputError(f"{path}: this is not a CSV file; give a CSV or parquet file with boards") from None
     columns = pick(header, str(path))

@@ -14,8 +14,9 @@ def wrong_branch(
 
     Returns the board uint8 [cells], an extension of the question in which no unit repeats a digit, and the cells that
     disagree with the answer, bool [cells]: at least one. As in the search, all singles are placed before the guess,
-    unless they fill the board; guessed is a random wrong candidate of a random open cell. Raises ``InputError`` where
-    no wrong digit can be placed.
+    unless they fill the board; guessed is a random wrong candidate of a random open cell. Where every guess would leave
+    a cell without a digit at once, the board is the question and the guess. Raises ``InputError`` where the givens
+    leave every blank cell its true digit only.
     """
     box = box or Box.of(len(question))
     room = desk(box, compiled)
@@ -23,7 +24,10 @@ def wrong_branch(
     truth = bits(answer)
     choices = [(cell, 1 << d) for cell in range(box.cells) for d in range(box.size) if start[cell] & (1 << d)]
     choices = [(cell, bit) for cell, bit in choices if bit != truth[cell] and start[cell] != bit]
-    for choice in np.random.default_rng(seed).permutation(len(choices)):
+    if not choices:
+        raise InputError(f"puzzle {format(question)}: every blank cell has one candidate; leave the puzzle out")
+    order = np.random.default_rng(seed).permutation(len(choices))
+    for choice in order:
         done = start & (start - 1) == 0
         placed = room.array(np.where(done, start, 0))
         room.run.stray(room.array(start), room.array(done), placed, *choices[choice], room.peers, room.units)
@@ -31,7 +35,11 @@ def wrong_branch(
         wrong = (board > 0) & (board != answer)
         if wrong.any():
             return board, wrong
-    raise InputError(f"puzzle {format(question)}: no wrong digit can be placed; leave it out")
+    # Every guess leaves some cell without a digit, which still repeats none.
+    cell, bit = choices[order[0]]
+    board = question.copy()
+    board[cell] = bit.bit_length()
+    return board, board != question
 
 
 def _before(given: np.ndarray, room: Desk, box: Box) -> np.ndarray:
