@@ -102,7 +102,7 @@ def dials(hyper: type) -> dict[str, tuple[type, Dial]]:
     return {name: get_args(hint) for name, hint in get_type_hints(hyper, include_extras=True).items()}
 
 
-def row_identity(values: dict[str, float]) -> str:
+def row_identity(values: dict[str, int | float]) -> str:
     """Twelve hex digits that name a row: the hash of its Hyper values, whatever sweep it stands in."""
     text = json.dumps({name: float(value).hex() for name, value in sorted(values.items())})
     return hashlib.sha256(text.encode()).hexdigest()[:12]

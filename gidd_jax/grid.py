@@ -10,8 +10,10 @@ import numpy as np
 from gidd_jax.config import dials, row_identity
 from gidd_jax.errors import InputError
 
+Number = int | float | np.number
 
-def grid(study: Any, **columns: float | Sequence[float]) -> Any:
+
+def grid(study: Any, **columns: Number | Sequence[Number]) -> Any:
     """The cartesian product of the given columns, the last one fastest; fields not named keep their default.
 
     ``grid(sudoku, seed=range(4), attention=[0, 0.5, 1])`` is a Hyper of 12 rows (each field a numpy array [12]).
@@ -22,7 +24,7 @@ def grid(study: Any, **columns: float | Sequence[float]) -> Any:
     return rows(study, **dict(zip(names, map(list, zip(*itertools.product(*lists), strict=True)), strict=True)))
 
 
-def rows(study: Any, **columns: Sequence[float]) -> Any:
+def rows(study: Any, **columns: Sequence[Number]) -> Any:
     """Explicit rows: columns of one length, row i made of the i-th value of each. Raises InputError as ``grid``."""
     names = _known(study, columns)
     values = {name: _column(study, name, columns[name]) for name in names}
@@ -70,7 +72,7 @@ def _known(study: Any, columns: dict[str, Any]) -> list[str]:
     return list(columns)
 
 
-def _column(study: Any, name: str, values: Any) -> list[float]:
+def _column(study: Any, name: str, values: Any) -> list[Number]:
     kind, dial = dials(study.Hyper)[name]
     column = [values] if isinstance(values, (int, float, np.generic)) else list(values)
     if not column:

@@ -13,20 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from gidd_jax.types import Mean, Metrics, Tree
+from gidd_jax.types import Mean, Metrics, PRNGKey, Tree
 
 SLOTS = 64
 """Log intervals one call can gather."""
 
-# Streams of a replica's key: what one draws never depends on how often another drew.
+# Streams of a seed: what one draws never depends on how often another drew.
 INIT, TRAIN, EVALUATE = range(3)
 
 
 class Replica(NamedTuple):
-    """All of one training run that survives a restart."""
+    """All of one training run that survives a restart; its key is made from the seed in its Hyper at every use."""
 
     state: Tree
-    key: jax.Array
     step: jax.Array
     alive: jax.Array
     failed_at: jax.Array  # the step whose update was not finite; -1 while alive
@@ -35,7 +34,7 @@ class Replica(NamedTuple):
 class Programs(NamedTuple):
     """The jitted edges of a sweep; each takes blocks and returns blocks.
 
-    start(counts, (hypers, keys), data) -> replicas
+    start(counts, hypers, data) -> replicas
     advance(counts, replicas, hypers, data, first, last) -> (replicas, metrics [blocks, SLOTS, W, ...]); donates replicas
     evaluate(counts, (replicas, hypers), data, split) -> (metrics, arrays), [blocks, W, ...]
     """
@@ -99,12 +98,12 @@ def programs(study: Any, config: Any, mesh: jax.sharding.Mesh) -> Programs:
         sharded = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=rows, check_vma=False)
         return jax.jit(sharded, donate_argnums=donate)
 
-    start = jax.jit(jax.vmap(lambda hyper, key, data: _start(study, config, hyper, key, data), (0, 0, None)))
+    start = jax.jit(jax.vmap(lambda hyper, data: _start(study, config, hyper, data), (0, None)))
     step = jax.jit(jax.vmap(lambda *args: _step(study, config, *args), (0, 0, None, None)))
     evaluate = jax.jit(jax.vmap(lambda *args: _evaluate(study, config, *args), (0, 0, None, None)))
 
-    def started(counts, rows, data):
-        return _over_blocks(lambda block: start(*block, data), counts[0], rows)
+    def started(counts, hypers, data):
+        return _over_blocks(lambda block: start(block, data), counts[0], hypers)
 
     def advanced(counts, replicas, hypers, data, first, last):
         def block(b, carry):
@@ -139,25 +138,28 @@ def programs(study: Any, config: Any, mesh: jax.sharding.Mesh) -> Programs:
     )
 
 
-def _start(study: Any, config: Any, hyper: Any, key: jax.Array, data: Tree) -> Replica:
-    state = study.init(jax.random.fold_in(key, INIT), hyper, config, data)
-    return Replica(state, key, jnp.int32(0), jnp.bool_(True), jnp.int32(-1))
+def _key(hyper: Any, stream: int, i: Any) -> PRNGKey:
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(hyper.seed), stream), i)
+
+
+def _start(study: Any, config: Any, hyper: Any, data: Tree) -> Replica:
+    state = study.init(_key(hyper, INIT, 0), hyper, config, data)
+    return Replica(state, jnp.int32(0), jnp.bool_(True), jnp.int32(-1))
 
 
 def _step(study: Any, config: Any, replica: Replica, hyper: Any, data: Tree, i: jax.Array) -> tuple[Replica, Metrics]:
-    key = jax.random.fold_in(jax.random.fold_in(replica.key, TRAIN), i)
-    state, metrics, healthy = study.step(replica.state, key, hyper, config, data, i)
+    state, metrics, healthy = study.step(replica.state, _key(hyper, TRAIN, i), hyper, config, data, i)
     alive = replica.alive & healthy
     state = jax.tree.map(lambda new, old: jnp.where(alive, new, old), state, replica.state)
     failed_at = jnp.where(replica.alive & ~healthy, i, replica.failed_at)
     means = {name: _counted(value, alive) for name, value in metrics.items()}
-    return Replica(state, replica.key, i + 1, alive, failed_at), means
+    return Replica(state, i + 1, alive, failed_at), means
 
 
 def _evaluate(
     study: Any, config: Any, replica: Replica, hyper: Any, data: Tree, split: jax.Array
 ) -> tuple[Metrics, Tree]:
-    key = jax.random.fold_in(jax.random.fold_in(replica.key, EVALUATE), split)
+    key = _key(hyper, EVALUATE, split)
     metrics, arrays = study.evaluate(replica.state, key, hyper, config, data, split)
     means = {name: _counted(value, replica.alive) for name, value in metrics.items()}
     return means | {"alive": Mean(replica.alive.astype(jnp.float32), jnp.float32(1))}, arrays
@@ -174,7 +176,7 @@ def _over_blocks(function: Callable, count: jax.Array, rows: Tree) -> Tree:
     """``function`` of each block of ``rows`` in turn, its results stacked."""
     blocks = jax.tree.leaves(rows)[0].shape[0]
     shapes = jax.eval_shape(function, _at(rows, 0))
-    out = jax.tree.map(lambda s: _empty((blocks, *s.shape), s.dtype), shapes)
+    out = jax.tree.map(lambda s: jnp.zeros((blocks, *s.shape), s.dtype), shapes)
     return jax.lax.fori_loop(0, count, lambda b, out: _set(out, function(_at(rows, b)), b), out)
 
 
@@ -184,13 +186,6 @@ def _at(tree: Tree, b: Any) -> Tree:
 
 def _set(tree: Tree, value: Tree, b: Any) -> Tree:
     return jax.tree.map(lambda x, v: jax.lax.dynamic_update_index_in_dim(x, v, b, 0), tree, value)
-
-
-def _empty(shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        data = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(shape, dtype))
-        return jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype))
-    return jnp.zeros(shape, dtype)
 
 
 def _pack(means: Tree) -> jax.Array:

@@ -127,7 +127,7 @@ def evaluate(
             found = checkpoint.newest(writer.checkpoints, writer.meta)
             if found is None:
                 raise InputError(f"{directory}: cohort {cohort['name']} has no checkpoint yet; finish the sweep first")
-            replicas = writer.load(found[0], job.edges, _seeded(job), job.data)
+            replicas = writer.load(found[0], job.edges, job.hypers, job.data)
             where = jnp.int32(study.splits.index(split))
             result = job.edges.evaluate(job.place.counts, (replicas, job.hypers), job.data, where)
             tables.append(writer.lines([found[1]], split, result[0], 1))
@@ -166,7 +166,7 @@ def _enrol(
         return {}
     job = _prepare(study, config, take(hypers, new), data, devices)
     start = time.monotonic()
-    replicas = jax.eval_shape(job.edges.start, job.place.counts, _seeded(job), job.data)
+    replicas = jax.eval_shape(job.edges.start, job.place.counts, job.hypers, job.data)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     placed = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=job.place.sharding), replicas)
     call = job.edges.advance.lower(job.place.counts, placed, job.hypers, job.data, step, step).compile()
@@ -180,14 +180,10 @@ def _enrol(
     return {cohorts[-1]["name"]: compiled}
 
 
-def _seeded(job: _Job) -> tuple[Any, jax.Array]:
-    return job.hypers, jax.vmap(jax.vmap(jax.random.key))(job.hypers.seed)
-
-
 def _train(study: Any, config: Any, job: _Job, writer: Writer, progress: Any, stop: "_Interrupt") -> dict[str, Replica]:
     """One cohort from its last checkpoint to the end -> the final Replica of each row."""
     counts, edges, per_step = job.place.counts, job.edges, job.place.rows * study.per_step(config)
-    replicas, step = writer.restore(edges, _seeded(job), job.data)
+    replicas, step = writer.restore(edges, job.hypers, job.data)
     if step >= config.steps:
         return writer.states(replicas)
 

@@ -43,7 +43,7 @@ class Writer:
         if self.last is not None:
             self.last.result()
 
-    def restore(self, edges: Programs, rows: tuple[Any, jax.Array], data: Tree) -> tuple[Replica, int]:
+    def restore(self, edges: Programs, hypers: Any, data: Tree) -> tuple[Replica, int]:
         """(replicas, step) of the newest sound checkpoint, or the start; what was written beyond it is dropped.
 
         Raises InputError where checkpoints are there and none is sound.
@@ -54,14 +54,13 @@ class Writer:
             found = checkpoint.newest(self.checkpoints, self.meta)
             metrics.drop_parts(self.parts, found[1] if found else 0)
         if found is None:
-            return edges.start(self.place.counts, rows, data), 0
-        return self.load(found[0], edges, rows, data), found[1]
+            return edges.start(self.place.counts, hypers, data), 0
+        return self.load(found[0], edges, hypers, data), found[1]
 
-    def load(self, path: pathlib.Path, edges: Programs, rows: tuple[Any, jax.Array], data: Tree) -> Replica:
+    def load(self, path: pathlib.Path, edges: Programs, hypers: Any, data: Tree) -> Replica:
         """The replicas of a checkpoint, placed on the devices."""
-        like = jax.eval_shape(edges.start, self.place.counts, rows, data)
-        host = checkpoint.restore(path, jax.tree.map(self._row_shape, like._replace(key=())))
-        return jax.tree.map(self.place.place, host)._replace(key=rows[1])
+        like = jax.eval_shape(edges.start, self.place.counts, hypers, data)
+        return jax.tree.map(self.place.place, checkpoint.restore(path, jax.tree.map(self._row_shape, like)))
 
     def advanced(self, first: int, last: int, sums: Tree) -> None:
         """Training metrics of the steps first..last, one line a log interval."""
@@ -80,14 +79,14 @@ class Writer:
     def checkpoint(self, step: int, replicas: Replica) -> None:
         """Hands the state (copied to the host here) and the metrics since the last checkpoint to the writer thread."""
         pending, self.pending = self.pending, []
-        host = None if self.directory is None else self._host(replicas._replace(key=()))
+        host = None if self.directory is None else self._host(replicas)
         if self.last is not None:
             self.last.result()
         self.last = self.thread.submit(self._commit, step, host, pending)
 
     def states(self, replicas: Replica) -> dict[str, Replica]:
         """Each row's Replica on the host, by its identity."""
-        host = self._host(replicas._replace(key=()))
+        host = self._host(replicas)
         return {name: jax.tree.map(lambda x, r=r: x[r], host) for r, name in enumerate(self.identities)}
 
     def _commit(self, step: int, host: Tree, pending: list[tuple]) -> None:
