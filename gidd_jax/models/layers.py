@@ -131,15 +131,12 @@ class Attention(nn.Module):
         towers, batch, cells, width = x_TxBxSxD.shape
         qkv = Dense(3 * width, self.dtype, name="qkv")(x_TxBxSxD)
         qkv = qkv.reshape(towers, batch, cells, 3, self.heads, width // self.heads)
-        q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK = qkv.transpose(3, 0, 1, 4, 2, 5)
+        q, k, v = qkv.transpose(3, 0, 1, 4, 2, 5)  # each [T,B,H,S,D/H]
         if self.rotary is not None:
-            q_TxBxHxSxK, k_TxBxHxSxK = self.rotary(q_TxBxHxSxK), self.rotary(k_TxBxHxSxK)
-        q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK = (x.astype(self.dtype) for x in (q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK))
+            q, k = self.rotary(q), self.rotary(k)
+        q, k, v = q.astype(self.dtype), k.astype(self.dtype), v.astype(self.dtype)
         attend = partial(attention, on_weights=Dropout(self.dropout))
-        if towers == 2:
-            mixed = paired_attention(q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK, g, attend, self.exchange)
-        else:
-            mixed = attend(q_TxBxHxSxK, k_TxBxHxSxK, v_TxBxHxSxK)
+        mixed = paired_attention(q, k, v, g, attend, self.exchange) if towers == 2 else attend(q, k, v)
         mixed_TxBxSxD = mixed.transpose(0, 1, 3, 2, 4).reshape(towers, batch, cells, width)
         return Dense(width, self.dtype, name="out")(mixed_TxBxSxD)
 
