@@ -15,7 +15,7 @@ def clamped_times(t_min: float, count: int = 200_000) -> np.ndarray:
     return np.maximum((np.arange(count) + 0.5) / count, t_min)
 
 
-def holding_floors(digits: int, p_uniform: float, t: np.ndarray, label: str) -> dict[str, np.ndarray]:
+def holding_floors(digits: int, p_uniform: float, t: np.ndarray, label: str) -> dict[str, np.ndarray | np.floating]:
     """Floors and ceilings of the holding head, overall (scalar) and by t bin ([10], name ending in "/t").
 
     holding_floor: BCE in nats; separation_ceiling, precision_ceiling, recall_ceiling: of the head that answers s(t).
@@ -39,7 +39,7 @@ def holding_floors(digits: int, p_uniform: float, t: np.ndarray, label: str) -> 
         "precision_ceiling": (hit, flagged),
         "recall_ceiling": (hit, positive),
     }
-    floors: dict[str, np.ndarray] = {}
+    floors: dict[str, np.ndarray | np.floating] = {}
     for suffix, parts in (("", 1), ("/t", BINS)):
         means = {name: _ratio(*(x.reshape(parts, -1).sum(1) for x in pair)) for name, pair in sums.items()}
         means["separation_ceiling"] = means.pop("score_positive") - means.pop("score_negative")
