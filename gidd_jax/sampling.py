@@ -9,8 +9,9 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gidd_jax.types import PRNGKey
 
-Predict = Callable[[Integer[Array, "B S"]], tuple[Float[Array, "B S V"], Float[Array, "B S"]]]
-"""Board z -> (jump logits, of the digit minus 1; holding logits, of being corrupted)."""
+Predict = Callable[[Integer[Array, "B S"], Float[Array, "B"]], tuple[Float[Array, "B S V"], Float[Array, "B S"]]]
+"""Board z and the share of its unknown cells not yet resolved, in place of t, -> (jump logits, of the digit minus 1;
+holding logits, of being corrupted)."""
 
 
 def k_pass(
@@ -42,7 +43,8 @@ def k_pass(
 
     def one_pass(state, _):
         z_BxS, unresolved_BxS = state
-        jump_BxSxV, holding_BxS = predict(z_BxS)
+        share_B = unresolved_BxS.sum(1) / jnp.maximum(unknown_BxS.sum(1), 1)
+        jump_BxSxV, holding_BxS = predict(z_BxS, share_B)
         score_BxS = holding_BxS if select == "holding" else jax.nn.softmax(jump_BxSxV).max(-1)
         chosen_BxS = unresolved_BxS & (_rank(score_BxS, unresolved_BxS) < k)
         digit_BxS = (jnp.argmax(jump_BxSxV, -1) + 1).astype(z_BxS.dtype)

@@ -76,7 +76,9 @@ def test_one_program_serves_every_noise_mix(key):
     def run(p_uniform, t):
         nonlocal count
         count += 1
-        return corruption.corrupt(jax.random.key(0), schedules.linear(VOCAB, MASK, p_uniform), jnp.zeros((2, 3), int), t)
+        return corruption.corrupt(
+            jax.random.key(0), schedules.linear(VOCAB, MASK, p_uniform), jnp.zeros((2, 3), int), t
+        )
 
     for p_uniform in (0.0, 0.5, 1.0):
         run(p_uniform, jnp.full(2, 0.5))

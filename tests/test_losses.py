@@ -57,7 +57,9 @@ def test_the_two_terms_are_one_likelihood():
 @pytest.mark.parametrize("weights", [(0.0, 1.0), (1.0, 0.0)])
 def test_a_term_of_weight_0_cannot_poison_the_gradient(boards, weights):
     b = boards
-    bad = dict(b, jump=jnp.full_like(b["jump"], jnp.inf)) if weights[0] == 0 else dict(b, holding=b["holding"] * jnp.nan)
+    bad = (
+        dict(b, jump=jnp.full_like(b["jump"], jnp.inf)) if weights[0] == 0 else dict(b, holding=b["holding"] * jnp.nan)
+    )
 
     def value(logits, weight):
         args = (b["x"], b["resampled"], b["unknown"], b["resampled"])
@@ -97,7 +99,9 @@ def test_the_floors_are_the_known_numbers():
     np.testing.assert_allclose([clamped[n] for n in names], [0.1374, 0.8420, 0.9891, 0.9100], atol=1e-4)
 
 
-@pytest.mark.parametrize(("digits", "p_uniform", "label"), [(9, 1.0, "resampled"), (4, 1.0, "wrong"), (6, 0.0, "resampled")])
+@pytest.mark.parametrize(
+    ("digits", "p_uniform", "label"), [(9, 1.0, "resampled"), (4, 1.0, "wrong"), (6, 0.0, "resampled")]
+)
 def test_an_oracle_measured_on_noise_meets_the_floors(key, digits, p_uniform, label):
     """The head that answers P(label | z, x, t) on 3,000 boards; each mean within 5 standard errors of its floor."""
     count, cells = 3000, digits**2

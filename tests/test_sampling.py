@@ -17,8 +17,8 @@ def toy_predict(seed, levels):
     """A predictor that depends on the whole board; scores on `levels` steps, so that ties are common."""
     weights = np.random.default_rng(seed).normal(size=(CELLS, CELLS, DIGITS + 1)).astype(np.float32)
 
-    def predict(z_BxS):
-        logits = jnp.einsum("bs,scv->bcv", z_BxS.astype(jnp.float32), weights)
+    def predict(z_BxS, share_B):
+        logits = jnp.einsum("bs,scv->bcv", z_BxS.astype(jnp.float32), weights) + share_B[:, None, None] * weights[:1]
         logits = jnp.round(logits * levels / 8) * 8 / levels / 4
         return logits[..., :DIGITS], logits[..., DIGITS]
 
@@ -40,7 +40,8 @@ def oracle(predict, question, start, k, select):
     for board, z in zip(question, start, strict=True):
         z, left, count = z.copy(), [cell for cell in range(CELLS) if board[cell] == 0], 0
         while left:
-            jump, holding, confidence = (np.asarray(each[0]) for each in predict(z[None]))
+            share = np.float32([len(left) / (board == 0).sum()])
+            jump, holding, confidence = (np.asarray(each[0]) for each in predict(z[None], share))
             score = holding if select == "holding" else confidence
             chosen = sorted(left, key=lambda cell: (-score[cell], cell))[:k]
             for cell in chosen:
@@ -58,8 +59,8 @@ def test_agrees_with_the_loop(key, select, mask_id):
     predict = toy_predict(3, levels=2)
 
     @jax.jit
-    def scores(z_BxS):
-        jump, holding = predict(z_BxS)
+    def scores(z_BxS, share_B):
+        jump, holding = predict(z_BxS, share_B)
         return jump, holding, jax.nn.softmax(jump).max(-1)
 
     for k in (1, 2, 4, 7, 16):
@@ -116,7 +117,7 @@ def test_passes_of_the_longest_board_are_enough(key):
 
 
 def test_commits_minus_infinite_scores_last_but_does_commit_them(key):
-    def predict(z_BxS):
+    def predict(z_BxS, share_B):
         return jnp.zeros((*z_BxS.shape, DIGITS)).at[..., 2].set(1.0), jnp.full(z_BxS.shape, -jnp.inf)
 
     board, _ = k_pass(predict, jnp.zeros((1, CELLS), jnp.int32), key, 4, DIGITS, passes=2)

@@ -1,14 +1,26 @@
 """``gidd-jax plot DIR``: the table of a sweep for people, and its figures."""
 
 import argparse
+import importlib
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
-from gidd_jax import analysis, ledger
+from gidd_jax import ledger
+from gidd_jax.errors import InputError
 
 EXAMPLE = "gidd-jax plot runs/a"
+
+
+# By study: what tells the table, (table, dial) -> text, and what draws it, (table, dial, directory) -> paths.
+VIEWS = {"sudoku": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all")}
+
+SPLITS = {
+    "class": "held-out grids are no symmetry of a training grid",
+    "grid": "held-out grids are not training grids (symmetries of them may be; augmentation is off)",
+}
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
@@ -17,29 +29,26 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--dial", help="Hyper field on the horizontal axis [the one the sweep was made for]")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="where the figures go [DIR/figures]")
     args = parser.parse_args(arguments)
-    table = ledger.table(args.directory)
-    dial = args.dial or ledger.read(args.directory)["groups"][0]["config"].get("dial", "")
-    print(told(table, dial, args.directory))
-    for path in draw(table, dial, args.out or args.directory / "figures"):
-        print(path)
+    show(args.directory, ledger.table(args.directory), args.dial, args.out)
     return 0
 
 
-def told(table: pd.DataFrame, dial: str, directory: pathlib.Path) -> str:
-    """The summary table, and where the held-out boards came from."""
-    groups = ledger.read(directory)["groups"]
-    kinds = {group["fingerprint"].split("-")[0] for group in groups}
-    split = {
-        "class": "held-out grids are no symmetry of a training grid",
-        "grid": "held-out grids are not training grids (symmetries of them may be; augmentation is off)",
-    }
-    lines = [analysis.format_summary(table, dial)]
-    lines += [f"split by {kind}: {split[kind]}" for kind in sorted(kinds) if kind in split]
-    return "\n".join(lines)
+def show(
+    directory: pathlib.Path, table: pd.DataFrame, dial: str | None = None, out: pathlib.Path | None = None
+) -> None:
+    """Prints the table of a sweep, where its held-out data come from, and the paths of its figures, which it writes."""
+    record = ledger.read(directory)
+    dial = dial or record["groups"][0]["config"]["dial"]
+    if dial not in table.columns:
+        raise InputError(f"--dial {dial}: no such column in {directory}/metrics.parquet")
+    tell, draw = (_found(view) for view in VIEWS[record["study"]])
+    print(tell(table, dial))
+    for kind in sorted({group["fingerprint"].split("-")[0] for group in record["groups"]} & SPLITS.keys()):
+        print(f"split by {kind}: {SPLITS[kind]}")
+    for path in draw(table, dial, out or directory / "figures"):
+        print(path)
 
 
-def draw(table: pd.DataFrame, dial: str, directory: pathlib.Path) -> list[Any]:
-    """Writes the figures -> their paths."""
-    from gidd_jax import plotting
-
-    return plotting.save_all(table, dial, directory)
+def _found(view: str) -> Callable[..., Any]:
+    module, name = view.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -33,9 +33,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     data, _ = study.load(config)
     question, answer = _boards(args, data)
     run_decoder = jax.jit(functools.partial(decode, config=config, data=data, k=args.k))
-    filled = run_decoder(
-        jax.random.key(args.seed), params, question=question, dials=final_couplings(hyper, config)
-    )
+    filled = run_decoder(jax.random.key(args.seed), params, question=question, dials=final_couplings(hyper, config))
     for i, board in enumerate(np.asarray(filled).astype(np.uint8)):
         print(show(question[i]), "->", show(board), sep="\n")
         told = f"violations {int(violations(board))}"

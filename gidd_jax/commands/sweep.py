@@ -4,6 +4,7 @@ import argparse
 import pathlib
 import sys
 import warnings
+from typing import Any
 
 from gidd_jax.commands import flags
 
@@ -16,16 +17,15 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     known = [word for word in arguments[:1] if not word.startswith("-")]
     study = flags.study(known[0] if known else flags.STUDIES[0])
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="sweep directory [runs/STUDY]")
-    parser.add_argument("--preset", choices=tuple(study.presets), help="settings to start from; flags win over it")
+    parser.add_argument("--preset", choices=tuple(_presets(study)), help="settings to start from; flags win over it")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--no-figures", action="store_true", help="write no figures at the end")
     parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split rows over")
     parser.add_argument("--deterministic", action="store_true", help="GPU: bitwise repeatable, slower")
     flags.add_dials(parser, study.Hyper)
     flags.add_settings(parser, study.Config)
     args = parser.parse_args(arguments)
 
-    config = flags.settings(args, study.Config, study.presets.get(args.preset))
+    config = flags.settings(args, study.Config, _presets(study).get(args.preset))
     flags.prepare_jax(args.host_devices, args.deterministic)
     from gidd_jax import progress, sweep
     from gidd_jax.commands import plot
@@ -39,8 +39,9 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     except sweep.Interrupted as stopped:
         print(f"gidd-jax: {stopped}", file=sys.stderr)
         return 130
-    print(plot.told(result.table, config.dial, out))
-    if not args.no_figures:
-        for path in plot.draw(result.table, config.dial, out / "figures"):
-            print(path)
+    plot.show(out, result.table)
     return 0
+
+
+def _presets(study: Any) -> dict[str, dict[str, Any]]:
+    return getattr(study, "presets", {})

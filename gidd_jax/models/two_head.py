@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
+from gidd_jax.errors import InputError
 from gidd_jax.models.layers import Block, Dense, Embedding, LayerNorm, rotary_angles, rotate, scale_gradient
 from gidd_jax.replica import swap
 from gidd_jax.types import PRNGKey, Scalar, Tree
@@ -52,7 +53,7 @@ class TwoHeadConfig:
     def __post_init__(self):
         def require(truth: bool, complaint: str):
             if not truth:
-                raise ValueError(f"TwoHeadConfig: {complaint}")
+                raise InputError(complaint)
 
         choices = {"trunk": ("towers", "shared"), "norm": ("pre", "post"), "positions": ("learned", "rope")}
         choices["dtype"] = ("float32", "bfloat16")

@@ -146,8 +146,8 @@ def decode(
     question = question.astype(jnp.int32)
     given = question > 0
 
-    def heads(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        out = two_head.apply(params, model, z, given, jnp.ones(len(z)), dials)
+    def heads(z: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        out = two_head.apply(params, model, z, given, t, dials)
         return out.jump[-1], out.holding[-1]
 
     mask_id = model.mask_id if config.noise == "masked" else None
