@@ -222,6 +222,7 @@ def test_rows_keep_their_number_across_blocks(tmp_path, monkeypatch):
     path = write(tmp_path / "some.csv", rows() * 20)
     assert same(sudoku.load(path)[:10])
     assert len(sudoku.load(path)) == 200
+    assert same(sudoku.load(path, limit=35)[30:], 5)
     write(path, rows() * 20 + [["1", "2"]])
     assert message(path).startswith(f"{path}, row 201, question: 1 characters")
     pyarrow.parquet.write_table(
