@@ -202,7 +202,7 @@ def test_command_says_when_it_is_slow(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(COMMAND, "FAST", False)
     sudoku.command(parse("kaggle", tmp_path / "new.csv", "--count", 2, "--box", "2x2"))
     assert capsys.readouterr().out.splitlines()[0] == (
-        "numba is not installed: generating about 100 times slower; pip install gidd-jax[puzzles] for speed"
+        "numba is not installed: generating 10 to 20 times slower; pip install gidd-jax[puzzles] for speed"
     )
 
 

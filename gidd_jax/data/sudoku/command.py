@@ -33,7 +33,7 @@ def command(args: argparse.Namespace) -> None:
     if not args.out.parent.is_dir():
         raise InputError(f"{args.out}: its folder does not exist; make it first")
     if not FAST:
-        print("numba is not installed: generating about 100 times slower; pip install gidd-jax[puzzles] for speed")
+        print("numba is not installed: generating 10 to 20 times slower; pip install gidd-jax[puzzles] for speed")
     boards, labels = generate(args.kind, args.count, Box.parse(args.box), _clues(args.clues), args.seed)
     write_csv(args.out, boards, labels)
     low, high = boards.clues.min(), boards.clues.max()
