@@ -60,7 +60,7 @@ def settings(args: argparse.Namespace, config: type, preset: dict[str, Any] | No
     return config(**(preset or {}) | {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
 
 
-def columns(args: argparse.Namespace, dial: str) -> dict[str, list[float]]:
+def columns(args: argparse.Namespace, dial: str) -> dict[str, list[int | float]]:
     """The grid's columns the flags ask for; raises InputError where --coupling and the dial's own flag are given."""
     given = {k.removeprefix("hyper."): v for k, v in vars(args).items() if k.startswith("hyper.")}
     if args.coupling is not None:

@@ -2,13 +2,14 @@
 
 import argparse
 
-from gidd_jax.data.sudoku import command
+from gidd_jax.data.sudoku.command import arguments as declare
+from gidd_jax.data.sudoku.command import command
 
 EXAMPLE = "gidd-jax generate-puzzles minimal boards.csv --count 10000 --clues 24"
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Writes the CSV file."""
-    command.arguments(parser)
-    command.command(parser.parse_args(arguments))
+    declare(parser)
+    command(parser.parse_args(arguments))
     return 0

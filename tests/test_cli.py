@@ -1,0 +1,145 @@
+"""The command as a user meets it: exit statuses, one line for what is wrong, files for what is right."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gidd_jax import __version__, cli, ledger
+
+SMALL = "--steps 4 --d-model 8 --heads 2 --layers 1 --batch 4 --eval-boards 8 --decode-boards 4 --decode 8 --quiet".split()
+
+
+def run(capsys, *words):
+    status = cli.main(list(map(str, words)))
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cli") / "run"
+    words = ["sweep", "sudoku", "--data", "4x4", "--seeds", "0", "1", "--coupling", "0", "1", "--out", directory]
+    assert cli.main([*map(str, words), *SMALL]) == 0
+    return directory
+
+
+def test_version_and_help(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"gidd-jax {__version__}\n"
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([name, "--help"])
+        assert stopped.value.code == 0
+        assert f"example: gidd-jax {name}" in capsys.readouterr().out
+
+
+def test_a_sweep_leaves_its_files(swept):
+    names = {path.name for path in swept.iterdir()}
+    assert {"config.json", "metrics.parquet", "checkpoints", "figures"} <= names
+    assert {path.name for path in (swept / "figures").iterdir()} == {
+        "against_coupling.png",
+        "by_t.png",
+        "learning_curves.png",
+    }
+    table = pd.read_parquet(swept / "metrics.parquet")
+    assert table["row"].nunique() == 4
+    assert set(table["split"]) == {"train", "validation", "test"}
+    assert set(table.loc[table["metric"] == "benefit_jump", "attention"]) == {0.0, 1.0}
+    config = json.loads((swept / "config.json").read_text())["groups"][0]["config"]
+    assert (config["d_model"], config["trunk"], config["dial"]) == (8, "towers", "attention")
+
+
+def test_the_coupling_flag_moves_the_dial_of_the_trunk(tmp_path, capsys):
+    words = ["sweep", "sudoku", "--data", "4x4", "--trunk", "shared", "--coupling", "0", "1", "--out", tmp_path]
+    assert run(capsys, *words, *SMALL)[0] == 0
+    table = ledger.table(tmp_path)
+    assert set(table["gradient"]) == {0.0, 1.0}
+    assert set(table["attention"]) == {0.0}
+    assert "tower_cka" not in set(table["metric"])
+
+
+def test_evaluate_sample_plot_and_export(swept, tmp_path, capsys):
+    status, out, _ = run(capsys, "evaluate", swept, "--decode", 1, 8, "--out", tmp_path / "more.parquet")
+    assert status == 0 and "@1" in out and "@8" in out
+    table = pd.read_parquet(tmp_path / "more.parquet")
+    assert set(table["split"]) == {"test"}
+    row = table["row"].iloc[0]
+    status, out, _ = run(capsys, "sample", swept, "--row", row[:8], "--board", "1234341221434321", "1...............")
+    assert status == 0 and "violations 0" in out and out.count("->") == 2
+    status, out, _ = run(capsys, "plot", swept, "--out", tmp_path / "figures")
+    assert status == 0 and (tmp_path / "figures" / "by_t.png").stat().st_size > 10_000
+    assert run(capsys, "export", swept, "--row", row, "--out", tmp_path / "one")[0] == 0
+    with np.load(tmp_path / "one" / "params.npz", allow_pickle=False) as params:
+        assert params["jump/kernel"].shape == (1, 8, 4)
+
+
+def test_a_sweep_starts_from_an_exported_row(swept, tmp_path, capsys):
+    row = ledger.table(swept)["row"].iloc[0]
+    run(capsys, "export", swept, "--row", row, "--out", tmp_path / "one")
+    words = ["sweep", "sudoku", "--data", "4x4", "--init-from", tmp_path / "one", "--learning-rate", 0]
+    assert run(capsys, *words, *SMALL, "--out", tmp_path / "warm")[0] == 0
+    cold, warm = ledger.table(swept), ledger.table(tmp_path / "warm")
+    pick = lambda t, step: t[(t["metric"] == "jump_loss") & (t["split"] == "validation") & (t["step"] == step)]  # noqa: E731
+    started = pick(warm, 0)["value"].item()
+    np.testing.assert_allclose(started, pick(cold[cold["row"] == row], 4)["value"].item(), rtol=1e-5)
+    words[-2:] = ["--d-ff", "16"]
+    status, _, err = run(capsys, *words, *SMALL, "--out", tmp_path / "other")
+    assert status == 2 and err.count("\n") == 1 and "--init-from: blocks_0/feed/out/kernel" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["swep"], "invalid choice: 'swep'"),
+        (["sweep", "chess"], "no study 'chess'; there are sudoku"),
+        (["sweep", "sudoku", "--steps", "many"], "--steps: invalid int value: 'many'"),
+        (["sweep", "sudoku", "--step", "5"], "unrecognized arguments: --step 5"),
+        (["sweep", "sudoku", "--steps", "0"], "--steps 0: at least 1 step is needed"),
+        (["sweep", "sudoku", "--coupling", "2"], "attention=2.0: outside its range [0, 1]"),
+        (["sweep", "sudoku", "--coupling", "nan"], "attention=nan: not a finite number"),
+        (["sweep", "sudoku", "--coupling", "0", "--attention", "1"], "--coupling moves attention here"),
+        (["sweep", "sudoku", "--seeds", "1", "1"], "row 2 of the grid repeats an earlier one: seed=1"),
+        (["sweep", "sudoku", "--data", "4x4", "--heads", "3"], "d_model 128 must be a multiple of 2 x heads"),
+        (["sweep", "sudoku", "--data", "4x4", "--gate", "1"], "gate > 0 moves nothing here: it needs --gated"),
+        (["sweep", "sudoku", "--data", "4x4", "--tier", "7"], "tier 7: no boards of it in every split"),
+        (["sweep", "sudoku", "--data", "nowhere.csv"], "nowhere.csv"),
+        (["sweep", "sudoku", "--data", "4x4", "--trunk", "tree"], "--trunk tree: not one of towers, shared"),
+        (["sweep", "sudoku", "--data", "4x4", "--init-from", "nowhere"], "no exported parameters there"),
+        (["sweep", "sudoku", "--data", "4x4", "--frozen", "zzz"], "--frozen 'zzz' must match some parameters"),
+        (["sweep", "sudoku", "--rating", "1"], "--rating takes two numbers, LOW and HIGH"),
+        (["evaluate", "nowhere"], "nowhere: no sweep here (no config.json)"),
+        (["plot", "nowhere"], "nowhere: no finished sweep here (no metrics.parquet)"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *words)
+    assert status == 2
+    assert told in err
+    assert err.startswith("gidd-jax: ") and err.count("\n") == 1 and out == ""
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_bad_row_is_named_or_skipped(tmp_path, capsys):
+    good = "1234341221434321"
+    lines = ["question,answer", *[f"1...............,{good}"] * 12, f"2...............,{good}"]
+    path = tmp_path / "boards.csv"
+    path.write_text("\n".join(lines) + "\n")
+    words = ["sweep", "sudoku", "--data", path, "--out", tmp_path / "run", *SMALL]
+    status, _, err = run(capsys, *words)
+    assert status == 2 and "boards.csv" in err and "row 13" in err and err.count("\n") == 1
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_unknown_row_and_closed_pipe(swept, capsys):
+    status, _, err = run(capsys, "export", swept, "--row", "zz", "--out", swept / "x")
+    assert status == 2 and "row 'zz': no such row; there are 4" in err
+    piped = f"{sys.executable} -m gidd_jax.cli plot {swept} --out {swept}/again | head -n 1"
+    out = subprocess.run(["bash", "-o", "pipefail", "-c", piped], capture_output=True, text=True)
+    assert out.stdout.startswith("Performance") and out.stderr == ""
