@@ -56,18 +56,19 @@ def gradient_cosine(params: Tree, config: Config, data: Tree, shown: Noised, dia
     Over both towers where there are two: exactly 0 for uncoupled ones, whose gradients share no parameter.
     """
 
-    def one(jump_weight: float, holding_weight: float) -> Tree:
+    def one(weights: jax.Array) -> Tree:
         def value(params: Tree) -> jax.Array:
             heads = predict(params, config, data, shown, dials)
             unknown = ~shown.given
             return losses.two_head_loss(
-                heads.jump, heads.holding, shown.x, shown.resampled, unknown, shown.label, jump_weight, holding_weight
+                heads.jump, heads.holding, shown.x, shown.resampled, unknown, shown.label, *weights
             )[0]
 
         grads = jax.grad(value)(params)
         return {name: grad for name, grad in grads.items() if name not in ("jump", "holding")}
 
-    return probes.cosine(one(1.0, 0.0), one(0.0, 1.0))
+    both = jax.lax.map(one, jnp.eye(2))
+    return probes.cosine(*(jax.tree.map(lambda g, i=i: g[i], both) for i in (0, 1)))
 
 
 def _held_out(
@@ -125,18 +126,34 @@ def _decoded(
     key: PRNGKey, params: Tree, hyper: Hyper, config: Config, data: Tree, split: jax.Array, dials: two_head.Couplings
 ) -> Metrics:
     question, answer = _boards(hyper, data, split, config.decode_boards)
-    metrics: Metrics = {}
-    for k in config.decode:
+    unknown = question == 0
+
+    def one(k: jax.Array) -> dict[str, Mean]:
         filled = decode(jax.random.fold_in(key, k), params, config, data, question, dials, k)
-        unknown, right = question == 0, filled == answer
-        metrics[f"cell_accuracy@{k}"] = Mean((unknown & right).sum(), unknown.sum())
-        metrics[f"puzzle_accuracy@{k}"] = right.all(axis=1).mean()
-        metrics[f"violations@{k}"] = violations(filled).mean()
-    return metrics
+        right = filled == answer
+        return {
+            "cell_accuracy": Mean((unknown & right).sum(), unknown.sum()),
+            "puzzle_accuracy": Mean(right.all(axis=1).sum(), len(right)),
+            "violations": Mean(violations(filled).sum(), len(right)),
+        }
+
+    # One compiled decoder serves every k.
+    found = jax.lax.map(one, jnp.asarray(config.decode))
+    return {
+        f"{name}@{k}": Mean(total[i], weight[i])
+        for i, k in enumerate(config.decode)
+        for name, (total, weight) in found.items()
+    }
 
 
 def decode(
-    key: PRNGKey, params: Tree, config: Config, data: Tree, question: jax.Array, dials: two_head.Couplings, k: int
+    key: PRNGKey,
+    params: Tree,
+    config: Config,
+    data: Tree,
+    question: jax.Array,
+    dials: two_head.Couplings,
+    k: int | jax.Array,
 ) -> jax.Array:
     """Boards [B,S] completed k cells a pass by the posts' decoder, as the config says; consumes ``key``.
 

@@ -1,0 +1,176 @@
+"""The two-head study as one replica: what is trained, and order parameters with their known zeros."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gidd_jax import sweep
+from gidd_jax.data.sudoku import violations as count_violations
+from gidd_jax.errors import InputError
+from gidd_jax.studies import sudoku, sudoku_evaluation, sudoku_model
+
+TINY = dict(data="4x4", d_model=8, heads=2, layers=1, batch=8, eval_boards=16, decode_boards=8, decode=(4, 16), steps=6)
+
+
+@functools.cache
+def table(**settings):
+    """Six steps of one seed at couplings 0 and 1."""
+    config = sudoku.Config(**TINY | settings)
+    hypers = sweep.grid(sudoku, seed=[0], **{config.dial: [0.0, 1.0]})
+    return sweep.run(sudoku, [(config, hypers)]).table
+
+
+def final(rows, metric, dial, value):
+    last = rows[(rows["split"] == "test") & (rows["metric"] == metric) & (rows[dial] == value)]
+    return last["value"].to_numpy()
+
+
+def test_uncoupled_towers_have_no_cross_path_no_common_gradient_and_no_benefit():
+    rows = table()
+    for metric in ("knockout_zero_jump", "knockout_shuffle_jump", "knockout_zero_holding", "knockout_shuffle_holding"):
+        assert final(rows, metric, "attention", 0.0) == 0
+        assert final(rows, metric, "attention", 1.0) != 0
+    assert final(rows, "gradient_cosine", "attention", 0.0) == 0
+    assert final(rows, "gradient_cosine", "attention", 1.0) != 0
+    assert final(rows, "benefit_jump", "attention", 0.0) == 0
+    jump = [final(rows, "jump_loss", "attention", k) for k in (0.0, 1.0)]
+    np.testing.assert_allclose(final(rows, "benefit_jump", "attention", 1.0), jump[0] - jump[1], rtol=1e-6)
+    assert 0 < final(rows, "tower_cka", "attention", 0.0) < 1
+
+
+def test_a_shared_trunk_reports_no_tower_and_no_cross_path():
+    rows = table(trunk="shared")
+    assert not {"tower_cka", "knockout_zero_jump"} & set(rows["metric"])
+    assert np.isfinite(final(rows, "gradient_cosine", "gradient", 1.0)).all()
+    # At gradient 0 the holding head is a probe: its gradient into the trunk is 0 and the angle is not defined.
+    assert np.isnan(final(rows, "gradient_cosine", "gradient", 0.0)).all()
+
+
+def test_every_average_stands_beside_its_bins():
+    rows = table()
+    binned = {"jump_loss", "jump_accuracy", "holding_loss", "separation", "precision", "recall", "holding_floor"}
+    for metric in binned | {"knockout_zero_jump", "separation_ceiling"}:
+        assert metric in set(rows["metric"])
+        bins = rows[rows["metric"] == f"{metric}/t"]
+        assert set(bins["bin"]) == set(range(10))
+        assert set(bins["split"]) >= {"validation", "test"}
+    assert set(rows.loc[rows["split"] == "train", "metric"]) >= {"jump_accuracy/t", "holding_loss/t", "gradient_norm"}
+
+
+SLOW = pytest.mark.slow
+VARIANTS = [
+    pytest.param(dict(noise="masked"), marks=SLOW),
+    dict(gated=True, dial="gate", low_discrepancy=True),
+    pytest.param(dict(label="wrong", decode_by="confidence", dtype="bfloat16"), marks=SLOW),
+    pytest.param(dict(iterations=3, positions="rope", time=True, average=0.9, clip=1.0), marks=SLOW),
+    pytest.param(dict(schedule="cosine", warmup=2, frozen="token"), marks=SLOW),
+    pytest.param(dict(trunk="shared", norm="post", given=False, dropout=0.1), marks=SLOW),
+]
+
+
+@pytest.mark.parametrize("settings", VARIANTS, ids=lambda s: "-".join(s))
+def test_every_variant_trains_to_finite_numbers(settings):
+    rows = table(**settings)
+    assert final(rows, "alive", sudoku.Config(**TINY | settings).dial, 1.0) == 1
+    assert np.isfinite(rows.loc[rows["metric"].isin(["loss", "jump_loss", "holding_loss"]), "value"]).all()
+
+
+@pytest.mark.slow
+def test_masked_noise_gives_the_label_away():
+    assert final(table(noise="masked"), "holding_floor", "attention", 0.0) == 0
+    assert final(table(noise="masked"), "separation_ceiling", "attention", 0.0) == 1
+
+
+def test_batches_are_boards_of_the_tier_corrupted_outside_the_givens():
+    config = sudoku.Config(**TINY | {"data": "9x9"})
+    data, fingerprint = sudoku.load(config)
+    assert fingerprint.startswith("class-") and "augment" in data
+    on_device = jax.tree.map(jnp.asarray, data)
+    tier = 1
+    hyper = sudoku.Hyper(tier=tier)
+    shown = sudoku.batch(jax.random.key(0), hyper, config, on_device, jnp.int32(0))
+    answers = np.array(shown.x) + 1
+    assert (count_violations(answers) == 0).all()
+    assert (np.array(shown.z == shown.x) | ~np.array(shown.given)).all()
+    assert not np.array(shown.resampled & shown.given).any()
+    # Turned boards are not in the file, unturned ones are.
+    start, count = data["start"][0, tier], data["count"][0, tier]
+    stored = {row.tobytes() for row in data["answer"][start : start + count]}
+    assert sum(row.tobytes() in stored for row in answers.astype(np.uint8)) < 2
+    plain = {k: v for k, v in on_device.items() if k != "augment"}
+    shown = sudoku.batch(jax.random.key(1), hyper, config, plain, jnp.int32(0))
+    assert all(row.tobytes() in stored for row in (np.array(shown.x) + 1).astype(np.uint8))
+
+
+def test_paired_settings_see_the_same_boards_times_and_noise():
+    config = sudoku.Config(**TINY)
+    data = jax.tree.map(jnp.asarray, sudoku.load(config)[0])
+    first, second = (
+        sudoku.batch(jax.random.key(3), sudoku.Hyper(attention=k), config, data, jnp.int32(0)) for k in (0.0, 1.0)
+    )
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_splits_share_no_grid_and_bundled_4x4_boards_are_not_turned():
+    data, fingerprint = sudoku.load(sudoku.Config(**TINY))
+    assert fingerprint.startswith("grid-") and "augment" not in data
+    grids = []
+    for split in range(3):
+        start, count = data["start"][split, 0], data["count"][split, 0]
+        grids.append({row.tobytes() for row in data["answer"][start : start + count]})
+    assert not (grids[0] & grids[1] or grids[0] & grids[2] or grids[1] & grids[2])
+
+
+def test_the_dial_may_ramp():
+    config = sudoku.Config(**TINY)
+    dials = lambda i, **hyper: sudoku_model.couplings(sudoku.Hyper(**hyper), config, jnp.int32(i)).attention  # noqa: E731
+    ramp = dict(attention=1.0, ramp_from=0.5, ramp_steps=4)
+    np.testing.assert_allclose([dials(i, **ramp) for i in (0, 1, 2, 4, 100)], [0.5, 0.625, 0.75, 1, 1])
+    assert dials(0, attention=0.7) == np.float32(0.7)
+    down = dict(attention=0.0, ramp_from=1.0, ramp_steps=2)
+    np.testing.assert_allclose([dials(i, **down) for i in (0, 1, 2)], [1, 0.5, 0])
+
+
+def test_violations_on_the_device_equal_those_on_the_host():
+    rng = np.random.default_rng(0)
+    for cells, digits in ((16, 4), (36, 6), (81, 9)):
+        boards = rng.integers(1, digits + 1, (50, cells)).astype(np.uint8)
+        found = sudoku_evaluation.violations(jnp.asarray(boards, jnp.int32))
+        np.testing.assert_array_equal(found, count_violations(boards))
+
+
+def test_an_oracle_decodes_every_board(monkeypatch):
+    """Heads that know the answer: each decoding fills the board, and the metrics say so."""
+    config = sudoku.Config(**TINY)
+    data, _ = sudoku.load(config)
+    question, answer = data["question"][:8], data["answer"][:8]
+
+    def heads(params, model, z, given, t, dials):
+        jump = 9.0 * jax.nn.one_hot(answer.astype(int) - 1, 4)
+        return sudoku_evaluation.two_head.Heads(jump[None], (z != answer).astype(jnp.float32)[None], None)
+
+    monkeypatch.setattr(sudoku_evaluation.two_head, "apply", heads)
+    for k in (1, 5, 16):
+        dials = sudoku_evaluation.two_head.Couplings()
+        filled = sudoku_evaluation.decode(jax.random.key(k), {}, config, data, jnp.asarray(question), dials, k)
+        np.testing.assert_array_equal(filled, answer)
+
+
+def test_tiers_out_of_range_and_dials_without_effect_are_refused():
+    config = sudoku.Config(**TINY | {"trunk": "shared"})
+    data, _ = sudoku.load(config)
+    with pytest.raises(InputError, match="attention > 0 moves nothing here: it needs --trunk towers"):
+        sudoku.check(sweep.grid(sudoku, attention=[0.5]), config, data)
+
+
+@pytest.mark.slow
+def test_learning_is_visible_on_4x4_boards():
+    from gidd_jax.analysis import learning_visible
+
+    config = sudoku.Config(data="4x4", steps=300, d_model=32, layers=2, batch=32, eval_boards=256, decode=(16,))
+    hypers = sweep.grid(sudoku, seed=[0, 1], attention=[0.0, 1.0], learning_rate=3e-3)
+    visible, _ = learning_visible(sweep.run(sudoku, [(config, hypers)]).table)
+    assert visible
