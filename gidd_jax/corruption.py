@@ -2,45 +2,80 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gidd_jax import schedules
-from gidd_jax.types import Mask, PRNGKey, Times, Tokens
+from gidd_jax.types import Mask, PRNGKey, Tokens
 
 
 def corrupt(
-    key: PRNGKey, schedule: schedules.Linear, x: Tokens, t: Times, protected: Mask | None = None
+    key: PRNGKey,
+    schedule: schedules.Schedule,
+    x: Integer[ArrayLike, "B S"],
+    t: ArrayLike,
+    protected: Bool[ArrayLike, "B S"] | None = None,
 ) -> tuple[Tokens, Mask]:
     """Draws z ~ q_t(.|x) cell by cell -> (z [B,S], resampled [B,S]); consumes ``key``.
 
     A cell is resampled with probability 1 - alpha(t), whatever it then draws: under uniform noise one of V - 1
     resampled cells shows its clean token again. ``protected`` cells never change. t: scalar, [B] or [B,S].
     """
-    keep_key, mask_key, token_key = jax.random.split(key, 3)
-    t = jnp.asarray(t)
-    t_BxS = jnp.broadcast_to(t[:, None] if t.ndim == 1 else t, x.shape)
-    resampled = jax.random.uniform(keep_key, x.shape) >= schedules.alpha(schedule, t_BxS)
+    keep_key, noise_key = jax.random.split(key)
+    x = jnp.asarray(x)
+    t = schedules.over_cells(t)
+    resampled = jax.random.uniform(keep_key, x.shape) >= schedules.alpha(schedule, t)
     if protected is not None:
-        resampled &= ~protected
+        resampled &= ~jnp.asarray(protected)
+    return jnp.where(resampled, prior(noise_key, schedule, x.shape, t), x), resampled
+
+
+def prior(key: PRNGKey, schedule: schedules.Schedule, shape: tuple[int, int], t: ArrayLike) -> Int[Array, "B S"]:
+    """Draws from pi_t, the noise alone: what a reverse process that starts at t begins with. Consumes ``key``.
+
+    Not all masks: the mask has the share mask / (mask + N uniform), which at t = 1 - 1e-4 and p_uniform .9 is 85%.
+    """
+    mask_key, token_key = jax.random.split(key)
+    masses = schedule.masses(schedules.over_cells(t))
+    uniform = (schedule.vocab_size - 1) * masses.uniform
     # Uniform over the V - 1 tokens that are not the mask: draw from 0..V-2 and step over the mask's place.
-    token = jax.random.randint(token_key, x.shape, 0, schedule.vocab_size - 1)
+    token = jax.random.randint(token_key, shape, 0, schedule.vocab_size - 1)
     token += token >= schedule.mask_id
-    masked = jax.random.uniform(mask_key, x.shape) >= schedule.p_uniform
-    noise = jnp.where(masked, schedule.mask_id, token)
-    return jnp.where(resampled, noise, x), resampled
+    # Without noise at all (t = 0) the share is 0/0: any token will do, nothing is resampled.
+    masked = jax.random.uniform(mask_key, shape) * (masses.mask + uniform) >= uniform
+    return jnp.where(masked, schedule.mask_id, token)
 
 
-def marginal(schedule: schedules.Linear, probs: Float[Array, "B S V"], t: Times) -> Float[Array, "B S V"]:
+def marginal(schedule: schedules.Schedule, probs: Float[ArrayLike, "B S V"], t: ArrayLike) -> Float[Array, "B S V"]:
     """q_t(z) = alpha(t) probs + beta(t) pi for a distribution over clean tokens, [B,S,V]."""
-    t = jnp.asarray(t)
-    t = t.reshape(t.shape + (1,) * (2 - t.ndim)) if t.ndim else t.reshape(1, 1)
-    return schedules.alpha(schedule, t)[..., None] * probs + schedules.beta_pi(schedule, t)
+    t = schedules.over_cells(t)
+    return schedules.alpha(schedule, t)[..., None] * jnp.asarray(probs) + schedules.beta_pi(schedule, t)
+
+
+def sample_times(
+    key: PRNGKey, schedule: schedules.Schedule, shape: tuple[int, ...], low_discrepancy: bool = True
+) -> Float[Array, "..."]:
+    """Times of ``shape`` ([B] or [B,S]) for the ELBO: t in [1e-4, 1 - 1e-4], or log-SNRs; consumes ``key``.
+
+    Low discrepancy spreads one uniform number over the first axis, so draw for the whole batch and then split it.
+    """
+    if low_discrepancy:
+        u = spread(jax.random.uniform(key, shape[1:]), shape[0])
+    else:
+        u = jax.random.uniform(key, shape)
+    return schedule.time_of(u)
+
+
+def spread(u: Float[ArrayLike, "..."], count: int) -> Float[Array, "B ..."]:
+    """frac(i / count + u), i = 0..count-1: uniform each, and one in every interval of length 1 / count."""
+    u = jnp.asarray(u)
+    return (jnp.arange(count).reshape((-1,) + (1,) * u.ndim) / count + u[None]) % 1.0
 
 
 def uniform_times(key: PRNGKey, count: int, low_discrepancy: bool, floor: float = 0.0) -> Float[Array, "B"]:
     """Times in (0,1), one a sequence: independent, or frac(i/B + U) for low discrepancy; clamped below at ``floor``."""
     if low_discrepancy:
-        t = (jnp.arange(count) / count + jax.random.uniform(key)) % 1.0
+        t = spread(jax.random.uniform(key), count)
     else:
         t = jax.random.uniform(key, (count,))
     return jnp.maximum(t, floor)
