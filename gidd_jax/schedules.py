@@ -86,7 +86,7 @@ class _UnitTime:
 class Linear(_UnitTime):
     """keep = 1 - t, mask = t (1 - p_uniform), uniform = t p_uniform / N: a mix that does not change in time.
 
-    ELBO weight 1 / (t (1 - t)) wherever z != x is possible; at z = x, p_uniform / N / ((1 - t) (1 - t + t p_uniform / N)).
+    ELBO weight 1 / (t (1 - t)) wherever z != x is possible; at z = x it is u / ((1 - t) (1 - t + t u)), u = p_uniform/N.
     """
 
     vocab_size: int
@@ -290,7 +290,8 @@ def elbo_weight(
 def paper_clean(schedule: Schedule, t: ArrayLike) -> Float[Array, "..."]:
     """uniform / keep: the paper's dynamic weight at z = x.
 
-    For ``hybrid`` at gamma 1 it is (B/N) e^(-l/2), l = log((1-t)/t). It follows the ratio of the ELBO weights at z = x and at noise, uniform / (keep + uniform), for small uniform.
+    For ``hybrid`` at gamma 1 it is (B/N) e^(-l/2), l = log((1-t)/t). It follows the ratio of the ELBO weights at z = x
+    and at noise, uniform / (keep + uniform), for small uniform.
     """
     masses = schedule.masses(t)
     return masses.uniform / jnp.maximum(masses.keep, 1e-30)
