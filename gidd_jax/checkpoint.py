@@ -56,7 +56,7 @@ def clean(directory: pathlib.Path) -> None:
 
 
 def verify(path: pathlib.Path, meta: dict[str, Any]) -> str:
-    """ "" where every file of the checkpoint is as it was written for this ``meta``, else one line naming what is not."""
+    """Nothing where every file is as it was written for this ``meta``, else one line naming what is not."""
     try:
         expected = json.loads((path / SUMS).read_text())
         found = json.loads((path / "meta.json").read_text())

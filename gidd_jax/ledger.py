@@ -23,8 +23,10 @@ import jax
 import numpy as np
 import pandas as pd
 
-from gidd_jax import __version__, config, files, grid
+from gidd_jax import __version__, checkpoint, config, files, grid
 from gidd_jax.errors import InputError
+
+POLL_SECONDS = 0.2
 
 
 def versions() -> dict[str, str]:
@@ -39,14 +41,15 @@ def versions() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def locked(directory: pathlib.Path) -> Iterator[None]:
-    """Holds the directory for one process; raises InputError where another holds it, or it cannot be written."""
+def locked(directory: pathlib.Path, host: int = 0) -> Iterator[None]:
+    """Holds the directory for one process of a host; raises InputError where another does, or it is read-only."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        entries = [path.name for path in directory.iterdir() if path.name != ".lock"]
+        entries = [path.name for path in directory.iterdir() if not path.name.startswith(".lock")]
         if entries and not (directory / "config.json").exists() and not _only_pending(entries):
             raise InputError(f"{directory}: not empty and not a sweep directory; give a new one")
-        handle = (directory / ".lock").open("w")
+        lock = directory / f".lock{host or ''}"
+        handle = lock.open("w")
     except OSError as error:
         raise InputError(f"{directory}: cannot be written ({error.strerror}); give another directory") from error
     with handle:
@@ -54,7 +57,13 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(f"{directory}: another process is training there; wait for it or stop it") from error
-        yield
+        try:
+            yield
+        finally:
+            if not (directory / "config.json").exists():
+                lock.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
 
 
 def read(directory: pathlib.Path) -> dict[str, Any]:
@@ -115,9 +124,30 @@ def cohort_hypers(study: Any, cohort: dict[str, Any]) -> Any:
     return grid.rows(study, **cohort["hypers"])
 
 
-def new_cohort(name: str, hypers: Any) -> dict[str, Any]:
-    """A cohort's record: its name and the Hyper columns of its rows."""
-    return {"name": name, "hypers": {field: np.asarray(column).tolist() for field, column in hypers._asdict().items()}}
+def new_cohort(name: str, hypers: Any, host: int) -> dict[str, Any]:
+    """A cohort's record: its name, the host that trains it, and the Hyper columns of its rows."""
+    return {
+        "name": name,
+        "host": host,
+        "hypers": {field: np.asarray(column).tolist() for field, column in hypers._asdict().items()},
+    }
+
+
+def awaited(directory: pathlib.Path, wanted: list[set[str]], study: Any) -> dict[str, Any]:
+    """The record, once the first host has written one that holds the ``wanted`` rows of every group."""
+    while True:
+        groups = read(directory)["groups"] if (directory / "config.json").exists() else []
+        held = [{row for c in g["cohorts"] for row in grid.row_ids(cohort_hypers(study, c))} for g in groups]
+        if len(held) >= len(wanted) and all(w <= h for w, h in zip(wanted, held, strict=False)):
+            return opened(directory, study)
+        time.sleep(POLL_SECONDS)
+
+
+def wait_for_all(directory: pathlib.Path, record: dict[str, Any]) -> None:
+    """Returns when every cohort of the record has its last checkpoint, whichever host writes it."""
+    ends = {c["name"]: group["config"]["steps"] for group in record["groups"] for c in group["cohorts"]}
+    while any(checkpoint.steps(directory / "checkpoints" / name)[-1:] != [end] for name, end in ends.items()):
+        time.sleep(POLL_SECONDS)
 
 
 def log_time(directory: pathlib.Path | None, **event: Any) -> None:

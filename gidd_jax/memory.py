@@ -30,8 +30,8 @@ def limit(config: Any, device: jax.Device) -> float:
 def rows_at_once(config: Any, place: Layout, call: Any, replicas: Tree) -> int:
     """The most of ``place.rows`` rows that fit: all of them, or as many as leave room for one call, said on stderr.
 
-    A call needs temporaries and data, whatever the rows, and the state of its blocks (``replicas``, as shapes). ``call``
-    is the compiled ``advance``. Raises InputError where not even one block fits.
+    A call needs temporaries and data, whatever the rows, and the state of its blocks (``replicas``, as shapes).
+    ``call`` is the compiled ``advance``. Raises InputError where not even one block fits.
     """
     analysis = call.memory_analysis()
     available = limit(config, place.mesh.devices.flat[0])

@@ -1,7 +1,7 @@
 """One replica's pure functions -> compiled programs over all rows of a sweep. The only file that vmaps replicas.
 
-Rows stand in *blocks* of a fixed width W: ``[blocks, W, ...]``, the block axis sharded over devices, padding at the end.
-A program loops over the blocks of its device; the number of blocks and of steps are traced, so the compiled body of
+Rows stand in *blocks* of a fixed width W: ``[blocks, W, ...]``, the block axis sharded over devices, padding at the
+end. A program loops over the blocks of its device; the number of blocks and of steps are traced, so the compiled body of
 the loop, and with it every rounding, is the same whatever else the sweep holds.
 """
 
@@ -35,7 +35,8 @@ class Programs(NamedTuple):
     """The jitted edges of a sweep; each takes blocks and returns blocks.
 
     start(counts, hypers, data) -> replicas
-    advance(counts, replicas, hypers, data, first, last) -> (replicas, metrics [blocks, SLOTS, W, ...]); donates replicas
+    advance(counts, replicas, hypers, data, first, last) -> (replicas, metrics [blocks, SLOTS, W, ...]); replicas are
+        donated
     evaluate(counts, (replicas, hypers), data, split) -> (metrics, arrays), [blocks, W, ...]
     """
 

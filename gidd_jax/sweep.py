@@ -26,7 +26,7 @@ from gidd_jax.progress import Progress, quiet
 from gidd_jax.types import Tree
 from gidd_jax.writer import Writer
 
-__all__ = ["Interrupted", "SweepResult", "evaluate", "grid", "rows", "run"]
+__all__ = ["Host", "Interrupted", "SweepResult", "evaluate", "grid", "rows", "run"]
 
 CALL_SECONDS = 2.0
 """A call is made about this long, so that the bar moves and Ctrl-C is heard; results do not depend on it."""
@@ -40,6 +40,13 @@ class SweepResult(NamedTuple):
     directory: pathlib.Path | None
 
 
+class Host(NamedTuple):
+    """Which of several machines this is; they share the rows of a sweep and its directory, and nothing else."""
+
+    index: int = 0
+    count: int = 1
+
+
 class Interrupted(Exception):
     """Ctrl-C was heard, and everything up to ``step`` is saved."""
 
@@ -50,25 +57,41 @@ def run(
     out: str | pathlib.Path | None = None,
     progress: Callable[[int, str], Progress] = quiet,
     devices: Sequence[jax.Device] | None = None,
+    host: Host | None = None,
 ) -> SweepResult:
     """Trains every row of every group -> table and states; with ``out``, resumes whatever is there.
 
     ``groups`` is a list of (config, hypers): one compile each. Rows already finished in ``out`` are not trained again,
     interrupted ones go on from their last checkpoint, new ones are added. The final table is bitwise the one of an
     uninterrupted run. Raises InputError for a directory, config or data that does not fit, ``Interrupted`` on Ctrl-C.
+
+    Several hosts make the same call on a directory they share, each with its ``host``: each trains and writes its own
+    rows, no host waits for another, and the first one writes the table when all are done.
     """
+    host = host or Host()
     if out is None:
-        return _run(study, groups, None, progress, devices)
+        return _run(study, groups, None, progress, devices, host)
     directory = pathlib.Path(out)
-    with ledger.locked(directory):
-        return _run(study, groups, directory, progress, devices)
+    with ledger.locked(directory, host.index):
+        return _run(study, groups, directory, progress, devices, host)
 
 
-def _run(study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress: Callable, devices: Any) -> Any:
+def _run(
+    study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress: Callable, devices: Any, host: Host
+) -> SweepResult:
     if not groups:
         raise InputError("nothing to run: no (config, hypers) group")
+    if not 0 <= host.index < host.count:
+        raise InputError(f"host {host.index} of {host.count}: hosts are numbered from 0")
     devices = devices or jax.local_devices()
-    record = {"groups": []} if directory is None else ledger.opened(directory, study)
+    if directory is None and host.count > 1:
+        raise InputError("several hosts need a directory they share: give --out")
+    if directory is None:
+        record = {"groups": []}
+    elif host.index == 0:
+        record = ledger.opened(directory, study)
+    else:
+        record = ledger.awaited(directory, [set(row_ids(hypers)) for _, hypers in groups], study)
     jobs = []
     for index, (config, hypers) in enumerate(groups):
         known = record["groups"][index] if index < len(record["groups"]) else None
@@ -83,26 +106,28 @@ def _run(study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress
             ledger.check_identity(directory, known, settings, fingerprint)
         known["config"] = to_json(settings)
         jobs.append((index, settings, hypers, data))
-    if directory is not None:
-        ledger.write(directory, record)
 
     tables, states = [], {}
     with _Interrupt() as stop:
         for index, settings, hypers, data in jobs:
             cohorts = record["groups"][index]["cohorts"]
-            ready = _enrol(study, settings, cohorts, f"g{index}", hypers, data, devices)
-            if directory is not None:
+            ready = _enrol(study, settings, cohorts, f"g{index}", hypers, data, devices, host.count, directory)
+            if directory is not None and host.index == 0:
                 ledger.write(directory, record)
             for cohort in cohorts:
+                if cohort["host"] % host.count != host.index:
+                    continue
                 known = ledger.cohort_hypers(study, cohort)
                 job = ready.pop(cohort["name"], None) or _prepare(study, settings, known, data, devices)
                 writer = Writer(study, settings, f"g{index}", cohort["name"], known, job.place, directory)
                 states |= _train(study, settings, job, writer, progress, stop)
                 tables += writer.tables
     if directory is not None:
+        if host.index == 0:
+            ledger.wait_for_all(directory, record)
         tables = metrics.read_parts(directory / "metrics")
     whole = _with_derived(study, metrics.ordered(tables), [settings for _, settings, _, _ in jobs])
-    if directory is not None:
+    if directory is not None and host.index == 0:
         metrics.write_part(directory / "metrics.parquet", [whole])
     return SweepResult(whole, states, directory)
 
@@ -157,27 +182,41 @@ def _prepare(study: Any, config: Any, hypers: Any, data: Tree, devices: Sequence
 
 
 def _enrol(
-    study: Any, config: Any, cohorts: list[dict], group: str, hypers: Any, data: Tree, devices: Any
+    study: Any,
+    config: Any,
+    cohorts: list[dict],
+    group: str,
+    hypers: Any,
+    data: Tree,
+    devices: Any,
+    hosts: int,
+    out: Any,
 ) -> dict[str, _Job]:
-    """Adds the rows that no cohort has yet, in cohorts that fit the devices' memory -> compiled jobs by name."""
+    """Adds the rows that no cohort has yet -> what was compiled for it, by the cohort's name.
+
+    New rows are shared out evenly among the hosts, and cut into cohorts that fit the devices' memory.
+    """
     known = {name for cohort in cohorts for name in row_ids(ledger.cohort_hypers(study, cohort))}
     new = [i for i, name in enumerate(row_ids(hypers)) if name not in known]
     if not new:
         return {}
-    job = _prepare(study, config, take(hypers, new), data, devices)
+    shares = [share.tolist() for share in np.array_split(new, hosts)]
+    job = _prepare(study, config, take(hypers, shares[0]), data, devices)
     start = time.monotonic()
     replicas = jax.eval_shape(job.edges.start, job.place.counts, job.hypers, job.data)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     placed = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=job.place.sharding), replicas)
     call = job.edges.advance.lower(job.place.counts, placed, job.hypers, job.data, step, step).compile()
+    ledger.log_time(out, event="compile", rows=job.place.rows, seconds=round(time.monotonic() - start, 3))
     most = memory.rows_at_once(config, job.place, call, replicas)
-    for first in range(0, len(new), most):
-        part = take(hypers, new[first : first + most])
-        cohorts.append(ledger.new_cohort(f"{group}-{len(cohorts)}", part))
-    if most < len(new):
+    mine = f"{group}-{len(cohorts)}"
+    for host, share in enumerate(shares):
+        for first in range(0, len(share), most):
+            part = take(hypers, share[first : first + most])
+            cohorts.append(ledger.new_cohort(f"{group}-{len(cohorts)}", part, host))
+    if most < len(shares[0]):
         return {}
-    compiled = job._replace(edges=job.edges._replace(advance=call))
-    return {cohorts[-1]["name"]: compiled}
+    return {mine: job._replace(edges=job.edges._replace(advance=call))}
 
 
 def _train(study: Any, config: Any, job: _Job, writer: Writer, progress: Any, stop: "_Interrupt") -> dict[str, Replica]:
@@ -196,7 +235,7 @@ def _train(study: Any, config: Any, job: _Job, writer: Writer, progress: Any, st
         bar.note(f"step {step}/{config.steps}, compiling")
         if step == 0:
             evaluate(0)
-        pace, behind = _Pace(), None
+        pace, behind, start, first = _Pace(), None, time.monotonic(), step
         while step < config.steps:
             slots = (step // config.log_every + pace.slots) * config.log_every
             last = min(slots, _next(step, config.eval_every), _next(step, config.checkpoint_every), config.steps)
@@ -217,6 +256,9 @@ def _train(study: Any, config: Any, job: _Job, writer: Writer, progress: Any, st
                 writer.checkpoint(step, replicas)
             if stopping:
                 raise Interrupted(f"stopped at step {step} of {config.steps}; run the same command to go on")
+    seconds = time.monotonic() - start
+    rate = {"seconds": round(seconds, 3), f"{study.unit}_per_second": round((step - first) * per_step / seconds, 1)}
+    ledger.log_time(writer.directory, event="trained", cohort=writer.name, steps=step - first, **rate)
     return writer.states(replicas)
 
 

@@ -26,7 +26,7 @@ class Writer:
 
     def __init__(self, study: Any, config: Any, group: str, name: str, hypers: Any, place: Layout, directory: Any):
         self.study, self.config, self.group, self.place, self.directory = study, config, group, place, directory
-        self.hypers, self.identities = hypers, row_ids(hypers)
+        self.name, self.hypers, self.identities = name, hypers, row_ids(hypers)
         self.meta = {"study": study.name, "rows": self.identities, "config": _meta(identity(config))}
         self.checkpoints = directory and directory / "checkpoints" / name
         self.parts = directory and directory / "metrics" / name
@@ -73,7 +73,7 @@ class Writer:
         found, arrays = result
         self.pending.append(([step], split, found, 1))
         if self.directory is not None and jax.tree.leaves(arrays):
-            path = self.directory / "arrays" / f"{self.parts.name}-{step:08d}-{split}.npz"
+            path = self.directory / "arrays" / f"{self.name}-{step:08d}-{split}.npz"
             self.pending.append((path, arrays))
 
     def checkpoint(self, step: int, replicas: Replica) -> None:
@@ -100,7 +100,7 @@ class Writer:
             files.write(path, lambda p, named=named: np.savez(p, rows=self.identities, **named))
         metrics.write_part(self.parts / f"part-{step:08d}.parquet", tables)
         checkpoint.save(self.checkpoints, step, host, self.meta | {"step": step})
-        ledger.log_time(self.directory, event="checkpoint", cohort=self.parts.name, step=step, seconds=_since(start))
+        ledger.log_time(self.directory, event="checkpoint", cohort=self.name, step=step, seconds=_since(start))
 
     def lines(self, ends: list[int], split: str, found: Tree, axis: int) -> pd.DataFrame:
         """Metrics on the devices, rows at ``axis``, as lines of the table."""

@@ -10,7 +10,9 @@ import pytest
 
 from gidd_jax import __version__, cli, ledger
 
-SMALL = "--steps 4 --d-model 8 --heads 2 --layers 1 --batch 4 --eval-boards 8 --decode-boards 4 --decode 8 --quiet".split()
+SMALL = (
+    "--steps 4 --d-model 8 --heads 2 --layers 1 --batch 4 --eval-boards 8 --decode-boards 4 --decode 8 --quiet".split()
+)
 
 
 def run(capsys, *words):

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 from scipy.special import log_expit, log_softmax
 
 from gidd_jax import corruption, losses, oracle, schedules
@@ -90,7 +89,7 @@ def test_metrics_equal_numpy_overall_and_by_bin(boards):
 
 
 def test_the_floors_are_the_known_numbers():
-    """t uniform on (1/81, 1): BCE floor .139 nats, separation .840, precision .989, recall .910; clamped: .137, .842."""
+    """t uniform on (1/81, 1): BCE .139 nats, separation .840, precision .989, recall .910; clamped: .137, .842."""
     spread = 1 / 81 + oracle.clamped_times(0.0) * (1 - 1 / 81)
     floors = oracle.holding_floors(9, 1.0, spread, "resampled")
     names = ("holding_floor", "separation_ceiling", "precision_ceiling", "recall_ceiling")

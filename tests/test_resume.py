@@ -231,3 +231,27 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     assert process.returncode == 130
     step = int(told.split("stopped at step ")[1].split()[0])
     assert checkpoint.steps(tmp_path / "run" / "checkpoints" / "g0-0")[-1] == step
+
+
+HOST = """
+    import jax, sys
+    jax.config.update("jax_compilation_cache_dir", {cache!r})
+    from gidd_jax import sweep
+    from tests.probes import Config, Regression
+    config = Config(steps=60, log_every=5, eval_every=20, checkpoint_every=10)
+    sweep.run(Regression(), [(config, sweep.grid(Regression(), seed=range(3), coupling=[0.0, 1.0]))], {directory!r},
+              host=sweep.Host(int(sys.argv[1]), 2))
+"""
+
+
+def test_two_hosts_share_the_rows_and_leave_the_table_of_one(tmp_path, reference):
+    words = dict(cache=jax.config.jax_compilation_cache_dir, directory=str(tmp_path / "run"))
+    script = textwrap.dedent(HOST.format(**words))
+    hosts = [subprocess.Popen([sys.executable, "-c", script, str(host)], stderr=subprocess.PIPE) for host in (0, 1)]
+    for host in hosts:
+        _, told = host.communicate()
+        assert host.returncode == 0, told.decode()[-2000:]
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"g0-0", "g0-1"}
+    assert ledger.table(tmp_path / "run").equals(reference)
+    # One host alone goes on with the rows of both.
+    assert go(tmp_path / "run", **HYPERS | {"seed": range(4)}).table["row"].nunique() == 8

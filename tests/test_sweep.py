@@ -113,7 +113,7 @@ def test_a_poisoned_row_is_frozen_alone_and_reported(whole):
     assert (bool(healthy.alive), bool(poisoned.alive), bool(third.alive)) == (True, False, True)
     assert int(poisoned.failed_at) == 12
     assert np.isfinite(poisoned.state.params["w"]).all()
-    chex.assert_trees_all_equal(healthy, whole.states[list(result.states)[0]])
+    chex.assert_trees_all_equal(healthy, whole.states[next(iter(result.states))])
     dead = result.table[result.table["row"] == list(result.states)[1]]
     train = dead[(dead["split"] == "train") & (dead["metric"] == "loss")].set_index("step")["value"]
     assert np.isfinite(train[[5, 10, 15]]).all()  # steps 10 and 11 of the third interval still count
@@ -122,7 +122,6 @@ def test_a_poisoned_row_is_frozen_alone_and_reported(whole):
 
 
 def test_settings_of_one_seed_start_equal_and_see_the_same_noise():
-    place, edges, replicas, hypers, data = compiled(2, jax.devices()[:1])
     rows = sweep.run(STUDY, [(Config(steps=1), sweep.grid(STUDY, seed=[5], learning_rate=[0.0], coupling=[0.0, 1.0]))])
     first, second = rows.states.values()
     chex.assert_trees_all_equal(first.state.params, second.state.params)
@@ -136,7 +135,6 @@ def test_groups_stand_in_one_table():
 
 def test_rows_that_do_not_fit_wait_and_come_out_the_same(whole, capsys):
     hypers = sweep.grid(STUDY, seed=range(3), coupling=[0.0, 1.0])
-    place, edges, *_ = compiled(6, jax.devices()[:1])
     tight = Config(**{**CONFIG.__dict__, "memory_limit": needed(6) * 0.99999})
     split = sweep.run(STUDY, [(tight, hypers)], devices=jax.devices()[:1])
     assert "training 4 at a time" in capsys.readouterr().err

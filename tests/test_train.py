@@ -13,7 +13,10 @@ from tests.probes import Config, Regression
 
 def tree(seed):
     rng = np.random.default_rng(seed)
-    return {"a": {"kernel": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)}, "b": jnp.asarray(rng.normal(size=4), jnp.float32)}
+    return {
+        "a": {"kernel": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)},
+        "b": jnp.asarray(rng.normal(size=4), jnp.float32),
+    }
 
 
 @pytest.mark.parametrize(("decay", "clip"), [(0.0, 0.0), (0.1, 0.0), (0.1, 0.5)])

@@ -72,12 +72,8 @@ def columns(args: argparse.Namespace, dial: str) -> dict[str, list[int | float]]
     return given
 
 
-def prepare_jax(host_devices: int = 0, deterministic: bool = False, distributed: bool = False) -> None:
-    """Settings that must stand before the first array: compile cache, host devices, strict order of sums on a GPU, hosts.
-
-    Hosts find each other as ``jax.distributed.initialize`` does (SLURM, Open MPI, Kubernetes, TPU pods), or by the
-    variables GIDD_JAX_COORDINATOR (address:port), GIDD_JAX_HOSTS and GIDD_JAX_HOST.
-    """
+def prepare_jax(host_devices: int = 0, deterministic: bool = False) -> None:
+    """Settings that must stand before the first array: compile cache, host devices, strict order of sums on a GPU."""
     if deterministic:
         # Aborts the process where XLA does not know the flag, so it is set only when asked for.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
@@ -89,10 +85,6 @@ def prepare_jax(host_devices: int = 0, deterministic: bool = False, distributed:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if host_devices:
         jax.config.update("jax_num_cpu_devices", host_devices)
-    if distributed:
-        by_hand = [os.environ.get(f"GIDD_JAX_{name}") for name in ("COORDINATOR", "HOSTS", "HOST")]
-        address, *numbers = by_hand if all(by_hand) else (None, None, None)
-        jax.distributed.initialize(address, *(number and int(number) for number in numbers))
 
 
 def _flag(name: str) -> str:

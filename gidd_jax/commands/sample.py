@@ -8,7 +8,7 @@ import numpy as np
 
 from gidd_jax.commands import flags
 
-EXAMPLE = "gidd-jax sample runs/a --row 3f2a --board 53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+EXAMPLE = "gidd-jax sample runs/a --row 3f2a --board 1...............  --k 1"
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:

@@ -21,6 +21,8 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split rows over")
     parser.add_argument("--deterministic", action="store_true", help="GPU: bitwise repeatable, slower")
+    parser.add_argument("--hosts", type=int, default=1, metavar="N", help="machines that share the rows and --out [1]")
+    parser.add_argument("--host", type=int, default=0, metavar="I", help="which of them this is, from 0 [0]")
     flags.add_dials(parser, study.Hyper)
     flags.add_settings(parser, study.Config)
     args = parser.parse_args(arguments)
@@ -35,11 +37,13 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     # Orbax tells of shardings it restores without; ours are set afterwards.
     warnings.filterwarnings("ignore", module="orbax")
     try:
-        result = sweep.run(study, [(config, hypers)], out, progress.quiet if args.quiet else progress.bar)
+        bar, host = progress.quiet if args.quiet else progress.bar, sweep.Host(args.host, args.hosts)
+        result = sweep.run(study, [(config, hypers)], out, bar, host=host)
     except sweep.Interrupted as stopped:
         print(f"gidd-jax: {stopped}", file=sys.stderr)
         return 130
-    plot.show(out, result.table)
+    if args.host == 0:
+        plot.show(out, result.table)
     return 0
 
 

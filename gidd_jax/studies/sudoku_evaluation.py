@@ -19,9 +19,9 @@ def evaluate(
 ) -> tuple[Metrics, Tree]:
     """Metrics on validation (``split`` 0) or test (1) boards of the row's tier; no arrays.
 
-    Heads at evenly spread t (losses in nats, accuracies, separation, precision, recall, each by t bin) beside the oracle
-    floors; knock-out losses where the heads are joined by a cross path; cosine of the heads' trunk gradients; CKA of the
-    towers; for each k of ``config.decode`` puzzle and cell accuracy and mean violations. Consumes ``key``.
+    Heads at evenly spread t (losses in nats, accuracies, separation, precision, recall, each by t bin) beside the
+    oracle floors; knock-out losses where the heads are joined by a cross path; cosine of the heads' trunk gradients;
+    CKA of the towers; for each k of ``config.decode`` puzzle and cell accuracy and mean violations. Consumes ``key``.
     """
     params = train.evaluated(state, config)
     dials = couplings(hyper, config, state.optim.adam.count)
