@@ -77,8 +77,9 @@ class _UnitTime:
     def unit_time(self, t: ArrayLike) -> Float[Array, "..."]:
         return _real(t)
 
-    def time_of(self, u: ArrayLike) -> Float[Array, "..."]:
-        return (1 - 2 * TIME_EPS) * _real(u) + TIME_EPS
+    def time_of(self, u: ArrayLike, eps: float = TIME_EPS) -> Float[Array, "..."]:
+        """(1 - 2 eps) u + eps."""
+        return (1 - 2 * eps) * _real(u) + eps
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["p_uniform"], meta_fields=["vocab_size", "mask_id"])
@@ -86,7 +87,7 @@ class _UnitTime:
 class Linear(_UnitTime):
     """keep = 1 - t, mask = t (1 - p_uniform), uniform = t p_uniform / N: a mix that does not change in time.
 
-    ELBO weight 1 / (t (1 - t)) wherever z != x is possible; at z = x it is u / ((1 - t) (1 - t + t u)), u = p_uniform/N.
+    ELBO weight 1 / (t (1 - t)) wherever z != x is possible; at z = x it is u / ((1-t) (1-t + t u)), u = p_uniform/N.
     """
 
     vocab_size: int

@@ -60,8 +60,8 @@ def divergences(
     """Both divergences of every cell, [...] nats; the softmax is over every column but the mask's.
 
     Columns >= vocab_size pad the head: they take probability from the model, and q_t is 0 there, so training empties
-    them. A cell whose clean token is the mask says nothing about the data: it has divergence 0 and gradient 0. Gradients
-    flow into the logits only.
+    them. A cell whose clean token is the mask says nothing about the data: its divergences and gradients are 0.
+    Gradients flow into the logits only.
     """
     return reduce(vocab_size, mask_id, logits, x, z, keep, uniform)[0]
 

@@ -35,9 +35,9 @@ def gidd_terms(
 ) -> GiddTerms:
     """KL(q_t(.|x) || p_t), Itakura-Saito at z, ELBO weight and their product, each [B,S] nats; t scalar, [B] or [B,S].
 
-    -log p(x) <= E_{t,z} sum_cells elbo + prior and reconstruction terms. logits may be wider than the vocabulary:
-    q_t is 0 in columns >= vocab_size. The mask's column is excluded inside. Cells with x = mask are 0. Float32 inside, or float64 for
-    float64 logits. Gradients flow into the logits only. InputError if the logits are narrower than the vocabulary.
+    -log p(x) <= E_{t,z} sum_cells elbo + prior and reconstruction terms. The softmax leaves out the mask's column; in
+    columns >= vocab_size, a head padded to a round width, q_t is 0. Cells with x = mask are 0. Float32 inside, or
+    float64 for float64 logits. Gradients flow into the logits only. InputError for logits narrower than the vocabulary.
     """
     logits, x, z = jnp.asarray(logits), jnp.asarray(x), jnp.asarray(z)
     _check_width(schedule, logits.shape[-1])
@@ -79,8 +79,9 @@ def gidd_loss(
     min_weight: ArrayLike = 0.0,
     max_weight: ArrayLike = 2.0,
     valid: Bool[ArrayLike, "B S"] | None = None,
+    is_weight: ArrayLike = 1.0,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Mean over valid cells of weight (KL + IS), nats -> (scalar, metrics). Weights carry no gradient.
+    """Mean over valid cells of weight (KL + is_weight IS), nats -> (scalar, metrics). Weights carry no gradient.
 
     - "dynamic": 2 at the mask, 1 at noise, ``schedule.dynamic_clean`` at z = x, clipped; what the authors' code does.
     - "paper": the same with uniform / keep at z = x, the paper's formula (the code's sigmoid stands for a logit).
@@ -90,7 +91,8 @@ def gidd_loss(
     Under "dynamic" a max_weight below 2 takes the mask's weight down. Without ``valid`` every cell counts, padding too.
     Metrics: loss; elbo, mean over valid cells; kl_loss and is_loss, means weighted as the loss is.
     """
-    return weigh(schedule, gidd_terms(schedule, logits, x, z, t), x, z, t, weighting, min_weight, max_weight, valid)
+    terms = gidd_terms(schedule, logits, x, z, t)
+    return weigh(schedule, terms, x, z, t, weighting, min_weight, max_weight, valid, is_weight)
 
 
 def gidd_loss_from_features(
@@ -105,11 +107,12 @@ def gidd_loss_from_features(
     min_weight: ArrayLike = 0.0,
     max_weight: ArrayLike = 2.0,
     valid: Bool[ArrayLike, "B S"] | None = None,
+    is_weight: ArrayLike = 1.0,
     chunk: int = 1024,
 ) -> tuple[Float[Array, ""], Metrics]:
     """``gidd_loss`` with the head's matmul inside, ``chunk`` cells at a time (see ``gidd_terms_from_features``)."""
     terms = gidd_terms_from_features(schedule, features, head, bias, x, z, t, chunk)
-    return weigh(schedule, terms, x, z, t, weighting, min_weight, max_weight, valid)
+    return weigh(schedule, terms, x, z, t, weighting, min_weight, max_weight, valid, is_weight)
 
 
 def weigh(
@@ -122,6 +125,7 @@ def weigh(
     min_weight: ArrayLike = 0.0,
     max_weight: ArrayLike = 2.0,
     valid: Bool[ArrayLike, "B S"] | None = None,
+    is_weight: ArrayLike = 1.0,
 ) -> tuple[Float[Array, ""], Metrics]:
     """The scalar loss and metrics of terms already computed; see ``gidd_loss``."""
     weight = loss_weight(schedule, x, z, t, weighting, min_weight, max_weight).astype(terms.kl.dtype)
@@ -129,7 +133,7 @@ def weigh(
     counted = jnp.ones_like(terms.kl) if valid is None else jnp.asarray(valid).astype(terms.kl.dtype)
     kl, itakura_saito = ((weight * counted * term).sum() for term in (terms.kl, terms.itakura_saito))
     cells, weights = jnp.maximum(counted.sum(), 1.0), jnp.maximum((weight * counted).sum(), 1e-30)
-    loss = (kl + itakura_saito) / cells
+    loss = (kl + is_weight * itakura_saito) / cells
     metrics = {
         "loss": loss,
         "elbo": (terms.elbo * counted).sum() / cells,
