@@ -268,7 +268,7 @@ def alpha(schedule: Schedule, t: ArrayLike) -> Float[Array, "..."]:
 def beta_pi(schedule: Schedule, t: ArrayLike) -> Float[Array, "... V"]:
     """Mass the noise puts on each token: (1 - alpha(t)) pi_t, [..., V]; sums with alpha to 1."""
     masses = schedule.masses(t)
-    return _over_vocab(schedule, masses.mask, masses.uniform)
+    return over_vocab(schedule, masses.mask, masses.uniform)
 
 
 def mass_at(schedule: Schedule, t: ArrayLike, ids: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -320,7 +320,7 @@ def over_cells(t: ArrayLike, rank: int = 2) -> Float[Array, "..."]:
     return t.reshape((t.shape if t.ndim else (1,)) + (1,) * (rank - max(t.ndim, 1)))
 
 
-def _over_vocab(schedule: Schedule, mask: Float[Array, "..."], other: Float[Array, "..."]) -> Float[Array, "... V"]:
+def over_vocab(schedule: Schedule, mask: Float[Array, "..."], other: Float[Array, "..."]) -> Float[Array, "... V"]:
     is_mask_V = jnp.arange(schedule.vocab_size) == schedule.mask_id
     return jnp.where(is_mask_V.reshape((1,) * mask.ndim + (-1,)), mask[..., None], other[..., None])
 

@@ -1,4 +1,4 @@
-"""Reverse processes as jitted scans; here the k-pass decoder of the source posts."""
+"""The k-pass decoder of the source posts, as a jitted scan."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -1,0 +1,30 @@
+"""Reverse processes as jitted scans. Draws come from typed keys, which the functions consume."""
+
+from gidd_jax.sampling.correction import adaptive, adaptive_score, correction_score, revise, self_correct
+from gidd_jax.sampling.draws import clean_probs, draw, drop_unlikely, sample_entropy, top_cells
+from gidd_jax.sampling.gidd import Denoise, ancestral, reverse_probs, reverse_scan, time_grid
+from gidd_jax.sampling.k_pass import Predict, k_pass
+from gidd_jax.sampling.masked import masked
+from gidd_jax.sampling.reveal import reveal_counts
+
+__all__ = [
+    "Denoise",
+    "Predict",
+    "adaptive",
+    "adaptive_score",
+    "ancestral",
+    "clean_probs",
+    "correction_score",
+    "draw",
+    "drop_unlikely",
+    "k_pass",
+    "masked",
+    "reveal_counts",
+    "reverse_probs",
+    "reverse_scan",
+    "revise",
+    "sample_entropy",
+    "self_correct",
+    "time_grid",
+    "top_cells",
+]
