@@ -1,8 +1,8 @@
 """One replica's pure functions -> compiled programs over all rows of a sweep. The only file that vmaps replicas.
 
 Rows stand in *blocks* of a fixed width W: ``[blocks, W, ...]``, the block axis sharded over devices, padding at the
-end. A program loops over the blocks of its device; the number of blocks and of steps are traced, so the compiled body of
-the loop, and with it every rounding, is the same whatever else the sweep holds.
+end. A program loops over the blocks of its device; the number of blocks and of steps are traced, so the compiled body
+of the loop, and with it every rounding, is the same whatever else the sweep holds.
 """
 
 from collections.abc import Callable, Sequence

@@ -235,7 +235,7 @@ def _train(study: Any, config: Any, job: _Job, writer: Writer, progress: Any, st
         bar.note(f"step {step}/{config.steps}, compiling")
         if step == 0:
             evaluate(0)
-        pace, behind, start, first = _Pace(), None, time.monotonic(), step
+        pace, behind, start, first = _Pace(), (None, 0), time.monotonic(), step
         while step < config.steps:
             slots = (step // config.log_every + pace.slots) * config.log_every
             last = min(slots, _next(step, config.eval_every), _next(step, config.checkpoint_every), config.steps)
@@ -246,16 +246,19 @@ def _train(study: Any, config: Any, job: _Job, writer: Writer, progress: Any, st
                 for split in range(len(study.splits) if step == config.steps else 1):
                     evaluate(split)
             # Wait for the call before this one only: the device always has the next one queued.
-            jax.block_until_ready(behind)
-            behind = sums
+            jax.block_until_ready(behind[0])
+            bar.update(behind[1] * per_step)
+            bar.note(f"step {step - done}/{config.steps}")
+            behind = sums, done
             pace.called(done, config.log_every)
-            bar.update(done * per_step)
-            bar.note(f"step {step}/{config.steps}")
             stopping = stop.heard() and step < config.steps
             if step % config.checkpoint_every == 0 or step == config.steps or stopping:
                 writer.checkpoint(step, replicas)
             if stopping:
                 raise Interrupted(f"stopped at step {step} of {config.steps}; run the same command to go on")
+        jax.block_until_ready(behind[0])
+        bar.update(behind[1] * per_step)
+        bar.note(f"step {step}/{config.steps}")
     seconds = time.monotonic() - start
     rate = {"seconds": round(seconds, 3), f"{study.unit}_per_second": round((step - first) * per_step / seconds, 1)}
     ledger.log_time(writer.directory, event="trained", cohort=writer.name, steps=step - first, **rate)

@@ -116,10 +116,10 @@ def test_boards_select_and_fingerprint():
     boards = table()
     assert len(boards) == 6
     assert boards.clues.tolist() == [4, 5, 6, 7, 8, 9]
-    assert boards.source_names.tolist() == list("babcab")
+    assert boards.source.tolist() == list("babcab")
     assert (boards.rating == sudoku.UNRATED).all()
     some = boards[np.array([3, 0])]
-    assert (some.clues.tolist(), some.source_names.tolist()) == ([7, 4], ["c", "b"])
+    assert (some.clues.tolist(), some.source.tolist()) == ([7, 4], ["c", "b"])
     assert (some.answer == boards.answer[[3, 0]]).all()
     assert boards.fingerprint() == table().fingerprint()
     other = dataclasses.replace(boards, answer=boards.answer[::-1])
@@ -133,7 +133,7 @@ def test_tiers_are_ranges():
     assert (start.tolist(), count.tolist()) == ([0, 0, 2, 5], [6, 2, 3, 1])
     assert ordered.clues.tolist() == [5, 8, 4, 6, 9, 7]
     for name, first, number in list(zip(names, start, count, strict=True))[1:]:
-        assert set(ordered.source_names[first : first + number]) == {name}
+        assert set(ordered.source[first : first + number]) == {name}
 
 
 def test_tiers_leave_out_sources_that_do_not_occur():

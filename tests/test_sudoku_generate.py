@@ -86,7 +86,7 @@ def test_bundled_boards_are_the_generators(name):
     bundled = bundle.read(name)
     for kind, clues, count in bundling.RECIPES[name]:
         boards, _ = sudoku.generate(kind, 10, BOXES[name], clues)
-        tier = bundled[bundled.source_names == boards.sources[0]]
+        tier = bundled[bundled.source == boards.sources[0]]
         assert len(tier) == count
         assert (tier.question[:10] == boards.question).all()
         assert (tier.rating[:10] == boards.rating).all()

@@ -63,7 +63,7 @@ def test_csv_with_all_columns_in_any_order(tmp_path):
     boards = sudoku.load(write(tmp_path / "some.csv", table, "rating,answer,note,source,question"))
     assert same(boards)
     assert boards.rating.tolist() == [-1, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert boards.source_names.tolist() == ["bank0", "bank1"] * 5
+    assert boards.source.tolist() == ["bank0", "bank1"] * 5
 
 
 def test_kaggle_columns_with_zeros(tmp_path):
@@ -109,14 +109,14 @@ def test_bundled_boards():
     }.items():
         boards = sudoku.load(name)
         assert (boards.sources, boards.name, boards.box) == (tiers, name, bundle.NAMES[name])
-        assert (np.bincount(boards.source) >= 3000).all()
+        assert (np.bincount(boards.code) >= 3000).all()
         assert (sudoku.violations(boards.answer, boards.box) == 0).all()
         assert ((boards.question == 0) | (boards.question == boards.answer)).all()
-        assert len(np.unique(boards.question[boards.source == 1], axis=0)) == (boards.source == 1).sum()
+        assert len(np.unique(boards.question[boards.code == 1], axis=0)) == (boards.code == 1).sum()
     nines = sudoku.load("9x9")
-    assert set(nines.clues[nines.source > 0]) == {24}
-    assert (nines.rating[nines.source_names == "search24"] > 0).all()
-    assert (nines.rating[nines.source_names != "search24"] == 0).all()
+    assert set(nines.clues[nines.code > 0]) == {24}
+    assert (nines.rating[nines.source == "search24"] > 0).all()
+    assert (nines.rating[nines.source != "search24"] == 0).all()
     assert sum(file.stat().st_size for file in bundle.FOLDER.glob("*.npz")) < 3_000_000
 
 
@@ -140,7 +140,7 @@ def test_filters(tmp_path):
     assert sudoku.load(path, source=["b"]).sources == ("b",)
     assert len(sudoku.load(path, source=("a", "b"))) == 10
     assert sudoku.load(path, source="b", rating=(2, 9), limit=2).rating.tolist() == [3, 5]
-    assert sudoku.load("9x9", source="search24", limit=3).source_names.tolist() == ["search24"] * 3
+    assert sudoku.load("9x9", source="search24", limit=3).source.tolist() == ["search24"] * 3
 
 
 def test_filters_that_leave_nothing_are_named(tmp_path):

@@ -126,7 +126,7 @@ def test_tiers_are_what_they_say():
     boards = sudoku.load("9x9")[::50]
     labels = sudoku.label(boards.question)
     for tier, naked, singles in [("kaggle", True, True), ("singles24", None, True), ("search24", False, False)]:
-        rows = boards.source_names == tier
+        rows = boards.source == tier
         assert set(labels.singles[rows]) == {singles}
         assert naked is None or set(labels.naked[rows]) == {naked}
     assert (labels.guesses == boards.rating).all()

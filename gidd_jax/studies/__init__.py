@@ -1,0 +1,1 @@
+"""One module a study, each a bundle of pure functions for one replica."""

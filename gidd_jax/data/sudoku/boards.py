@@ -18,13 +18,13 @@ class Boards:
     """N puzzles with their answers.
 
     ``question`` uint8 [N, cells] (0 blank); ``answer`` uint8 [N, cells]; ``rating`` int32 [N] (-1 unknown);
-    ``source`` int16 [N], an index into ``sources`` (names, ascending); ``skipped``, bad rows dropped while reading.
+    ``code`` int16 [N], an index into ``sources`` (names, ascending); ``skipped``, bad rows dropped while reading.
     """
 
     question: np.ndarray
     answer: np.ndarray
     rating: np.ndarray
-    source: np.ndarray
+    code: np.ndarray
     sources: tuple[str, ...]
     box: Box
     name: str
@@ -35,7 +35,7 @@ class Boards:
 
     def __getitem__(self, index: np.ndarray | slice) -> "Boards":
         """The boards at an index array, a mask or a slice."""
-        rows = {field: getattr(self, field)[index] for field in ("question", "answer", "rating", "source")}
+        rows = {field: getattr(self, field)[index] for field in ("question", "answer", "rating", "code")}
         return dataclasses.replace(self, **rows)
 
     @functools.cached_property
@@ -44,9 +44,9 @@ class Boards:
         return np.count_nonzero(self.question, axis=1).astype(np.int16)
 
     @functools.cached_property
-    def source_names(self) -> np.ndarray:
+    def source(self) -> np.ndarray:
         """The name of each board's source: str [N]."""
-        return np.array(self.sources, dtype=str)[self.source]
+        return np.array(self.sources, dtype=str)[self.code]
 
     def fingerprint(self) -> str:
         """sha256 (64 hexadecimal digits) over box, questions and answers, in their order."""
@@ -71,7 +71,7 @@ def tabulate(
         question=question.astype(np.uint8),
         answer=answer.astype(np.uint8),
         rating=np.asarray(rating, np.int32),
-        source=codes.astype(np.int16),
+        code=codes.astype(np.int16),
         sources=tuple(names.tolist()),
         box=box,
         name=name,
@@ -80,14 +80,14 @@ def tabulate(
 
 def join(blocks: Sequence[Boards], name: str, skipped: int = 0) -> Boards:
     """Boards of one box, one after the other, under one ascending list of the source names that occur."""
-    occurring = {block.sources[code] for block in blocks for code in np.unique(block.source)}
+    occurring = {block.sources[code] for block in blocks for code in np.unique(block.code)}
     sources = tuple(sorted(occurring))
     codes = []
     for block in blocks:
         lookup = np.array([sources.index(each) if each in occurring else 0 for each in block.sources], np.int16)
-        codes.append(lookup[block.source])
+        codes.append(lookup[block.code])
     rows = {key: np.concatenate([getattr(block, key) for block in blocks]) for key in ("question", "answer", "rating")}
-    return Boards(**rows, source=np.concatenate(codes), sources=sources, box=blocks[0].box, name=name, skipped=skipped)
+    return Boards(**rows, code=np.concatenate(codes), sources=sources, box=blocks[0].box, name=name, skipped=skipped)
 
 
 def tiers(boards: Boards) -> tuple[tuple[str, ...], Boards, np.ndarray, np.ndarray]:
@@ -96,7 +96,7 @@ def tiers(boards: Boards) -> tuple[tuple[str, ...], Boards, np.ndarray, np.ndarr
     Returns names, boards in tier order (stable), start [T] and count [T]; tier 0 is ``"all"``, then each source that
     occurs, ascending.
     """
-    order = np.argsort(boards.source, kind="stable")
-    codes, starts, counts = np.unique(boards.source[order], return_index=True, return_counts=True)
+    order = np.argsort(boards.code, kind="stable")
+    codes, starts, counts = np.unique(boards.code[order], return_index=True, return_counts=True)
     names = ("all", *(boards.sources[code] for code in codes))
     return names, boards[order], np.array([0, *starts]), np.array([len(boards), *counts])

@@ -24,7 +24,7 @@ def read(name: str) -> Boards:
         question=answer * given,
         answer=answer,
         rating=stored["rating"].astype(np.int32),
-        source=stored["source"].astype(np.int16),
+        code=stored["source"].astype(np.int16),
         sources=tuple(stored["sources"].tolist()),
         box=box,
         name=name,
@@ -39,6 +39,6 @@ def write(path: pathlib.Path, boards: Boards) -> None:
         answer=answer[..., 0] << 4 | answer[..., 1],
         given=np.packbits(boards.question > 0, axis=1),
         rating=boards.rating.astype(np.uint16),
-        source=boards.source.astype(np.uint8),
+        source=boards.code.astype(np.uint8),
         sources=np.array(boards.sources),
     )

@@ -53,7 +53,7 @@ def write_csv(path: str | pathlib.Path, boards: Boards, labels: Labels) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for source, question, answer, row in zip(
-                boards.source_names, boards.question, boards.answer, numbers.tolist(), strict=True
+                boards.source, boards.question, boards.answer, numbers.tolist(), strict=True
             ):
                 writer.writerow([source, format(question), format(answer), *row])
         os.chmod(unfinished, 0o644)

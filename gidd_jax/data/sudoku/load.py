@@ -151,7 +151,5 @@ def _passing(boards: Boards, wanted: dict) -> np.ndarray:
             low, high = wanted[key]
             passing &= (getattr(boards, key) >= low) & (getattr(boards, key) <= high)
     if wanted["source"] is not None:
-        passing &= np.isin(
-            boards.source, [code for code, name in enumerate(boards.sources) if name in wanted["source"]]
-        )
+        passing &= np.isin(boards.code, [code for code, name in enumerate(boards.sources) if name in wanted["source"]])
     return passing
