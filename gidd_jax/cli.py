@@ -74,7 +74,8 @@ def _run(arguments: list[str]) -> int:
         f"gidd-jax {name}",
         description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
         epilog=f"example: {command.EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=118),
+        usage=getattr(command, "USAGE", None),
         allow_abbrev=False,
     )
     return command.run(own, arguments[1:])

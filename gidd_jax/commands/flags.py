@@ -44,10 +44,13 @@ def add_settings(parser: argparse.ArgumentParser, config: type) -> None:
 def add_dials(parser: argparse.ArgumentParser, hyper: type) -> None:
     """One flag for every Hyper field, each taking one value or several."""
     group = parser.add_argument_group("dials (several values make a grid: every combination is a row)")
-    group.add_argument("--seeds", dest="hyper.seed", nargs="+", type=int, metavar="N", default=argparse.SUPPRESS)
+    seeds = dials(hyper)["seed"][1].help + " [0]"
+    group.add_argument(
+        "--seeds", dest="hyper.seed", nargs="+", type=int, metavar="N", default=argparse.SUPPRESS, help=seeds
+    )
     group.add_argument("--coupling", nargs="+", type=float, metavar="K", help="values of the dial that --dial names")
     for name, (kind, dial) in dials(hyper).items():
-        if name == "coupling":
+        if name in ("seed", "coupling"):  # flags of their own
             continue
         default = hyper._field_defaults[name]
         text = f"{dial.help} [{default:g}]" + (f" ({dial.unit})" if dial.unit else "")

@@ -10,6 +10,8 @@ from gidd_jax.commands import flags
 
 EXAMPLE = "gidd-jax sweep sudoku --data 4x4 --seeds 0 1 2 3 --coupling 0 0.5 1 --steps 2000 --d-model 32 --out runs/a"
 
+USAGE = "gidd-jax sweep STUDY [--out DIR] [--seeds N ...] [--coupling K ...] [any dial or setting below]"
+
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Trains; prints the table on stdout. Run again with the same directory it goes on, or adds the new rows."""
