@@ -59,7 +59,7 @@ def step(theta: Array, omega: Array, K: Array, dt: ArrayLike, method: str = "rk4
 
     "euler": one slope, needs dt K well below 1. "rk4": the classical fourth order, needs dt |omega| well below 1.
     "split": half a free rotation, the coupling alone by the midpoint rule, half a free rotation (Strang 1968): second
-    order, exact at K = 0 and safe for the frequencies of any size that a Lorentzian draws. Raises InputError for another.
+    order, exact at K = 0 and safe for the frequencies of any size that a Lorentzian draws. Others raise InputError.
     """
     theta, omega, K = _aligned(theta, omega, K)
     _known(method, METHODS, "method")
@@ -112,12 +112,12 @@ def simulate(
 
 
 def random_frequencies(
-    key: PRNGKey, distribution: str, scale: Real[ArrayLike, ""], oscillators: int, df: float = 3
+    key: PRNGKey, distribution: str, scale: Real[ArrayLike, ""], oscillators: int, df: float | int = 3
 ) -> Float[Array, "N"]:
     """Independent natural frequencies [N], centred at 0; consumes ``key``.
 
-    ``scale`` is the half width at half maximum (lorentzian), the standard deviation (gaussian), the half range (uniform)
-    or the factor of a Student t with ``df`` degrees of freedom. Finite-size exponent nu = 5/2.
+    ``scale`` is the half width at half maximum (lorentzian), the standard deviation (gaussian), the half range
+    (uniform) or the factor of a Student t with ``df`` degrees of freedom. Finite-size exponent nu = 5/2.
     """
     _known(distribution, DISTRIBUTIONS, "distribution")
     draws = {
@@ -130,9 +130,9 @@ def random_frequencies(
 
 
 def quantile_frequencies(
-    distribution: str, scale: Real[ArrayLike, ""], oscillators: int, df: float = 3
+    distribution: str, scale: Real[ArrayLike, ""], oscillators: int, df: float | int = 3
 ) -> Float[Array, "N"]:
-    """The quantiles (i - 1/2) / N, i = 1..N, of the same distributions [N]: no disorder, nu = 5/4 (Hong et al. 2015)."""
+    """The quantiles (i - 1/2) / N, i = 1..N, of the same distributions [N]: no disorder, nu = 5/4."""
     _known(distribution, DISTRIBUTIONS, "distribution")
     p = (np.arange(oscillators) + 0.5) / oscillators
     unit = {
@@ -145,20 +145,20 @@ def quantile_frequencies(
 
 
 def critical_coupling(
-    distribution: str, scale: Real[ArrayLike, "*shape"] = 1.0, df: float = 3
+    distribution: str, scale: Real[ArrayLike, "*shape"] = 1.0, df: float | int = 3
 ) -> Float[Array, "*shape"]:
-    """K_c = 2 / (pi g(0)): 2 scale (lorentzian), sqrt(8/pi) scale (gaussian), 4/pi scale (uniform), sqrt(3) scale (t, 3)."""
+    """K_c = 2 / (pi g(0)), over scale: 2 (lorentzian), sqrt(8/pi) (gaussian), 4/pi (uniform), sqrt(3) (t, df 3)."""
     return jnp.asarray(scale, jnp.result_type(float, scale)) * _unit_critical(distribution, df)
 
 
 def stationary_r(
-    K: Real[ArrayLike, "*#shape"], distribution: str, scale: Real[ArrayLike, "*#shape"] = 1.0, df: float = 3
+    K: Real[ArrayLike, "*#shape"], distribution: str, scale: Real[ArrayLike, "*#shape"] = 1.0, df: float | int = 3
 ) -> Float[Array, "*shape"]:
     """The stationary order parameter of infinitely many oscillators, 0 up to K_c: the root r of
 
         1 = K int_{-pi/2}^{pi/2} cos^2(x) g(K r sin x) dx
 
-    (Kuramoto 1984, eq. 5.4.32), in closed form for the lorentzian, sqrt(1 - K_c/K), else by bisection to the last digit.
+    (Kuramoto 1975), in closed form for the lorentzian, sqrt(1 - K_c/K), else by bisection to the last digit.
     The uniform density jumps to pi/4 at K_c (Pazo 2005); there the upper branch is returned. Differentiable in K and
     scale by the implicit function, with derivative 0 at K_c itself, where it does not exist. ``scale`` > 0; error below
     1e-6 for K up to 1000 K_c. Raises InputError for an unknown distribution.
@@ -187,9 +187,9 @@ def ott_antonsen(
     K: Real[ArrayLike, "*#shape"],
     scale: Real[ArrayLike, "*#shape"] = 1.0,
 ) -> Float[Array, "*shape"]:
-    """r(t) of infinitely many oscillators with lorentzian frequencies, from r0 at t = 0 (Ott and Antonsen 2008, eq. 11).
+    """r(t) of infinitely many oscillators with lorentzian frequencies, from r0 at t = 0 (Ott and Antonsen 2008).
 
-    With a = K/2 - scale and b = K/2:  r^2 = a r0^2 e^{2at} / (a + b r0^2 (e^{2at} - 1)), and 1/r^2 = 1/r0^2 + 2bt at a = 0.
+    r^2 = a r0^2 e^{2at} / (a + b r0^2 (e^{2at} - 1)) with a = K/2 - scale and b = K/2; at a = 0, 1/r^2 = 1/r0^2 + 2bt.
     """
     dtype = jnp.result_type(float, t, r0, K, scale)
     t, r0, K, scale = jnp.broadcast_arrays(*(jnp.asarray(x, dtype) for x in (t, r0, K, scale)))
@@ -251,7 +251,7 @@ def _known(name: str, names: tuple[str, ...], what: str) -> None:
         raise InputError(f"no {what} {name!r}; there are {', '.join(names)}")
 
 
-def _unit_critical(distribution: str, df: float) -> float:
+def _unit_critical(distribution: str, df: float | int) -> float:
     """K_c at scale 1."""
     _known(distribution, DISTRIBUTIONS, "distribution")
     peak = {
@@ -263,7 +263,7 @@ def _unit_critical(distribution: str, df: float) -> float:
     return 2 / (math.pi * peak)
 
 
-def _smooth_field(excess: Array, k: Array, distribution: str, df: float) -> Array:
+def _smooth_field(excess: Array, k: Array, distribution: str, df: float | int) -> Array:
     """The root y = k r in [0, k] of  excess G(y) = H(y),  G = (2/pi) int cos^2 x g(y sin x)/g(0) dx and H = 1 - G.
 
     H is summed from the deficit 1 - g/g(0), not subtracted, so that small r keep their digits. The sum over x, after
@@ -286,7 +286,7 @@ def _smooth_field(excess: Array, k: Array, distribution: str, df: float) -> Arra
 
 
 def _uniform_r(excess: Array) -> Array:
-    """The locked branch r = (cos p + p / sin p) / 2, sin p = 1/(k r): e - sin e = pi excess / (1 + excess), e = pi - 2p."""
+    """The locked branch r = (cos p + p / sin p) / 2, sin p = 1/(k r):  e - sin e = pi (1 - K_c/K) with e = pi - 2p."""
     mean = math.pi * excess / (1 + excess)
     e = _root(lambda e: e - jnp.sin(e) - mean, jnp.zeros_like(mean), jnp.full_like(mean, math.pi))
     p = (math.pi - e) / 2
@@ -297,7 +297,7 @@ def _root(function: Callable[[Array], Array], low: Array, high: Array) -> Array:
     """The root of an increasing elementwise function between low and high; derivatives by the implicit function."""
 
     def bisect(function: Callable[[Array], Array], first: Array) -> Array:
-        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
             below, above = bounds
             middle = (below + above) / 2
             left = function(middle) < 0

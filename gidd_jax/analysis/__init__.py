@@ -1,5 +1,7 @@
 """From the metrics table to statistics: tables in, tables and intervals out, no JAX."""
 
+from gidd_jax.analysis.comparisons import Equivalence, equivalence, holm, paired_bootstrap, permutation_test
+from gidd_jax.analysis.curves import change_points, take_off_times
 from gidd_jax.analysis.derive import (
     benefit,
     final,
@@ -11,7 +13,11 @@ from gidd_jax.analysis.derive import (
     untrained,
     with_derived,
 )
+from gidd_jax.analysis.finite_size import Collapse, collapse, incoherent_r, subcritical_square
 from gidd_jax.analysis.intervals import Interval, bootstrap_interval, intervals_by, mean_interval, paired_interval
+from gidd_jax.analysis.oscillators import curve, describe, format_transition, found_transition, ramp, systems
+from gidd_jax.analysis.sigmoid import SigmoidFit, bootstrap_midpoint, fit_sigmoid
+from gidd_jax.analysis.spectrum import Bands, ModeEnergies, effective_rank, mode_bands, mode_energies, rankme
 from gidd_jax.analysis.summary import (
     LABELS,
     among,
@@ -23,29 +29,81 @@ from gidd_jax.analysis.summary import (
     metric_unit,
     summary,
 )
+from gidd_jax.analysis.transitions import (
+    PowerLaw,
+    Sharpening,
+    Verdict,
+    bimodality,
+    binder_crossing,
+    binder_cumulant,
+    crossings,
+    loop_area,
+    power_law,
+    sharpening,
+    susceptibility,
+    verdict,
+)
 
 __all__ = [
     "LABELS",
+    "Bands",
+    "Collapse",
+    "Equivalence",
     "Interval",
+    "ModeEnergies",
+    "PowerLaw",
+    "Sharpening",
+    "SigmoidFit",
+    "Verdict",
     "among",
     "axis_label",
     "benefit",
+    "bimodality",
+    "binder_crossing",
+    "binder_cumulant",
     "bootstrap_interval",
+    "bootstrap_midpoint",
+    "change_points",
+    "collapse",
+    "crossings",
+    "curve",
+    "describe",
     "describe_replicas",
+    "effective_rank",
+    "equivalence",
     "final",
+    "fit_sigmoid",
     "format_summary",
+    "format_transition",
+    "found_transition",
     "holding_excess",
+    "holm",
+    "incoherent_r",
     "intervals_by",
     "learning_visible",
+    "loop_area",
     "mean_interval",
     "metric_name",
     "metric_unit",
+    "mode_bands",
+    "mode_energies",
+    "paired_bootstrap",
     "paired_interval",
+    "permutation_test",
+    "power_law",
+    "ramp",
+    "rankme",
     "regroup",
     "require_dial",
     "settings",
+    "sharpening",
+    "subcritical_square",
     "summary",
+    "susceptibility",
     "swept",
+    "systems",
+    "take_off_times",
     "untrained",
+    "verdict",
     "with_derived",
 ]

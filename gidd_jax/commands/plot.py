@@ -15,7 +15,10 @@ EXAMPLE = "gidd-jax plot runs/a"
 
 
 # By study: what tells the table, (table, dial) -> text, and what draws it, (table, dial, directory) -> paths.
-VIEWS = {"sudoku": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all")}
+VIEWS = {
+    "sudoku": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
+    "kuramoto": ("gidd_jax.analysis:format_transition", "gidd_jax.plotting_transitions:save_all"),
+}
 
 SPLITS = {
     "class": "held-out grids are no symmetry of a training grid",

@@ -160,11 +160,12 @@ def evaluate(
     """
     found = state.moments
     r = Mean(found.mean * found.count, found.count)
+    size = {"oscillators": jnp.float32(config.oscillators)}
     if config.ramp_levels:
         up, down = (jax.tree.map(lambda x, turn=turn: x.reshape(2, -1)[turn], r) for turn in (0, 1))
         down = jax.tree.map(jnp.flip, down)
         levels = couplings(hyper, config)[: config.ramp_levels]
-        return {"order_parameter/up": up, "order_parameter/down": down, "coupling/level": levels}, {}
+        return {"order_parameter/up": up, "order_parameter/down": down, "coupling/level": levels} | size, {}
     once = jax.tree.map(lambda x: x[0], found)
     moments = {
         "order_parameter": once.mean,
@@ -175,9 +176,8 @@ def evaluate(
     theory = {
         "order_parameter_theory": kuramoto.stationary_r(hyper.coupling, config.distribution, hyper.scale, config.df),
         "critical_coupling": kuramoto.critical_coupling(config.distribution, hyper.scale, config.df),
-        "oscillators": jnp.float32(config.oscillators),
     }
-    return {metric: Mean(value * once.count, once.count) for metric, value in moments.items()} | theory, {}
+    return {metric: Mean(value * once.count, once.count) for metric, value in moments.items()} | theory | size, {}
 
 
 def _gathered(moments: Moments, r: Array, counted: Array) -> Moments:
