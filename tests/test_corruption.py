@@ -43,6 +43,41 @@ def test_draws_follow_the_marginal(key, p_uniform):
     assert bool((z == x)[~np.array(resampled)].all())
 
 
+@pytest.mark.parametrize(
+    "schedule, t",
+    [
+        (schedules.hybrid(VOCAB, MASK, 0.0), 0.4),
+        (schedules.hybrid(VOCAB, MASK, 0.5), 0.7),
+        (schedules.hybrid(VOCAB, 0, 0.9, 2.0), 0.5),
+        (schedules.log_snr(VOCAB, MASK, shift=-1000.0), -0.5),
+        (schedules.log_snr(VOCAB, 3, 0.5, 0.3), -0.5),
+        (schedules.log_snr(VOCAB, MASK, shift=1000.0), -0.5),
+    ],
+)
+def test_draws_of_every_schedule_follow_the_marginal(key, schedule, t):
+    """Chi-square of 200,000 draws against q_t, alpha = 1e-3; half of the batch at another time."""
+    x = jnp.full((2, 200_000), 2)
+    times = jnp.array([t, t - 0.3])
+    z, resampled = corruption.corrupt(key, schedule, x, times)
+    expected = np.float64(corruption.marginal(schedule, jax.nn.one_hot(x[:, :1], VOCAB), times))[:, 0]
+    for row in range(2):
+        seen = np.bincount(np.array(z[row]), minlength=VOCAB)
+        possible = expected[row] * seen.sum() > 5
+        assert seen[~possible].sum() <= 10
+        wanted = expected[row][possible]
+        assert stats.chisquare(seen[possible], seen[possible].sum() * wanted / wanted.sum()).pvalue > 1e-3
+        rate = float(schedules.alpha(schedule, times[row]))
+        assert stats.binomtest(int(resampled[row].sum()), 200_000, 1 - rate).pvalue > 1e-3
+
+
+def test_the_prior_is_the_noise_alone(key):
+    schedule = schedules.hybrid(VOCAB, MASK, 0.9)
+    z = np.array(corruption.prior(key, schedule, (2, 100_000), jnp.array([1 - 1e-4, 0.5])))
+    for row, t in enumerate((1 - 1e-4, 0.5)):
+        pi = np.float64(schedules.beta_pi(schedule, t))
+        assert stats.chisquare(np.bincount(z[row], minlength=VOCAB), 100_000 * pi / pi.sum()).pvalue > 1e-3
+
+
 def test_ends_of_time_are_the_clean_board_and_pure_noise(key):
     schedule, x = schedules.linear(VOCAB, MASK, 0.0), jnp.arange(8).reshape(2, 4)
     clean, untouched = corruption.corrupt(key, schedule, x, 0.0)
