@@ -107,14 +107,17 @@ def _run(
         known["config"] = to_json(settings)
         jobs.append((index, settings, hypers, data))
 
+    ready: dict[str, _Job] = {}
+    for index, settings, hypers, data in jobs:
+        cohorts = record["groups"][index]["cohorts"]
+        ready |= _enrol(study, settings, cohorts, f"g{index}", hypers, data, devices, host.count, directory)
+    if directory is not None and host.index == 0:
+        ledger.write(directory, record)
+
     tables, states = [], {}
     with _Interrupt() as stop:
-        for index, settings, hypers, data in jobs:
-            cohorts = record["groups"][index]["cohorts"]
-            ready = _enrol(study, settings, cohorts, f"g{index}", hypers, data, devices, host.count, directory)
-            if directory is not None and host.index == 0:
-                ledger.write(directory, record)
-            for cohort in cohorts:
+        for index, settings, _, data in jobs:
+            for cohort in record["groups"][index]["cohorts"]:
                 if cohort["host"] % host.count != host.index:
                     continue
                 known = ledger.cohort_hypers(study, cohort)
