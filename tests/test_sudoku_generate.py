@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from gidd_jax.commands import generate_puzzles
 from gidd_jax.data import sudoku
 from gidd_jax.data.sudoku import bundle, bundling
 from gidd_jax.data.sudoku.board import peers
@@ -17,7 +18,7 @@ from gidd_jax.errors import InputError
 from tests.test_sudoku_solve import sat_solutions
 
 # The package gives out the functions under the names of these modules.
-GENERATE, COMMAND = (sys.modules[f"gidd_jax.data.sudoku.{name}"] for name in ("generate", "command"))
+GENERATE, WRITE = (sys.modules[f"gidd_jax.data.sudoku.{name}"] for name in ("generate", "write"))
 BOXES = {"4x4": sudoku.Box(2, 2), "6x6": sudoku.Box(2, 3), "9x9": sudoku.Box(3, 3)}
 # Singles fill every 4x4 puzzle there is.
 EVERY = [(kind, name) for kind in get_args(sudoku.Kind) for name in BOXES if (kind, name) != ("search", "4x4")]
@@ -163,15 +164,13 @@ def test_a_board_of_obvious_cells_has_no_wrong_branch():
         sudoku.wrong_branch(question, answer)
 
 
-def parse(*words):
-    parser = argparse.ArgumentParser()
-    sudoku.arguments(parser)
-    return parser.parse_args(list(map(str, words)))
+def command(*words):
+    return generate_puzzles.run(argparse.ArgumentParser(), list(map(str, words)))
 
 
 def test_command_writes_what_load_reads(tmp_path, capsys):
     path = tmp_path / "new.csv"
-    sudoku.command(parse("singles", path, "--count", 20, "--box", "2x3", "--clues", "9-11", "--seed", 4))
+    command("singles", path, "--count", 20, "--box", "2x3", "--clues", "9-11", "--seed", 4)
     boards, labels = sudoku.generate("singles", 20, BOXES["6x6"], (9, 11), seed=4)
     low, high = boards.clues.min(), boards.clues.max()
     assert capsys.readouterr().out == f"{path}: 20 puzzles, {low} to {high} clues, 100.0 % by singles\n"
@@ -192,15 +191,15 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(board):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(COMMAND, "format", fail)
+    monkeypatch.setattr(WRITE, "format", fail)
     with pytest.raises(KeyboardInterrupt):
         sudoku.write_csv(path, boards, labels)
     assert [each.read_text() for each in tmp_path.iterdir()] == ["old\n"]
 
 
 def test_command_says_when_it_is_slow(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(COMMAND, "FAST", False)
-    sudoku.command(parse("kaggle", tmp_path / "new.csv", "--count", 2, "--box", "2x2"))
+    monkeypatch.setattr(generate_puzzles, "FAST", False)
+    command("kaggle", tmp_path / "new.csv", "--count", 2, "--box", "2x2")
     assert capsys.readouterr().out.splitlines()[0] == (
         "numba is not installed: generating 10 to 20 times slower; pip install gidd-jax[puzzles] for speed"
     )
@@ -221,7 +220,7 @@ def test_command_says_when_it_is_slow(tmp_path, capsys, monkeypatch):
 def test_bad_settings_are_one_clear_line(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as caught:
-        sudoku.command(parse(*words))
+        command(*words)
     assert str(caught.value) == message
     assert not list(tmp_path.iterdir())
 

@@ -2,12 +2,12 @@
 
 from gidd_jax.data.sudoku.board import Box, format, parse, show, units, violations
 from gidd_jax.data.sudoku.boards import UNRATED, Boards, tabulate, tiers
-from gidd_jax.data.sudoku.command import arguments, command, write_csv
 from gidd_jax.data.sudoku.generate import Kind, generate
 from gidd_jax.data.sudoku.grids import grids
 from gidd_jax.data.sudoku.load import load
 from gidd_jax.data.sudoku.solve import Labels, count, label, solve
 from gidd_jax.data.sudoku.split import Splits, split
+from gidd_jax.data.sudoku.write import write_csv
 from gidd_jax.data.sudoku.wrong import wrong_branch
 
 __all__ = [
@@ -17,8 +17,6 @@ __all__ = [
     "Kind",
     "Labels",
     "Splits",
-    "arguments",
-    "command",
     "count",
     "format",
     "generate",
