@@ -2,7 +2,6 @@
 
 from gidd_jax.losses.gidd import (
     GiddTerms,
-    Weighting,
     gidd_loss,
     gidd_loss_from_features,
     gidd_terms,
@@ -17,7 +16,6 @@ __all__ = [
     "T_BINS",
     "GiddTerms",
     "TwoHeadTerms",
-    "Weighting",
     "gidd_loss",
     "gidd_loss_from_features",
     "gidd_terms",

@@ -11,6 +11,7 @@ No one-hot, no log-marginal, no [..., V] residual but the logits themselves; the
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,9 @@ from jaxtyping import Array, Bool, Float, Integer
 
 LOG_FLOOR = -1e6
 """log of a mass that is exactly 0: what pure masked noise puts on a token. Leaves every result finite."""
+
+BLOCK = 2**24
+"""Logits handled at once, 64 MiB in float32: enough to fill an accelerator, small beside a large batch's logits."""
 
 
 class Pair(NamedTuple):
@@ -63,7 +67,7 @@ def divergences(
     them. A cell whose clean token is the mask says nothing about the data: its divergences and gradients are 0.
     Gradients flow into the logits only.
     """
-    return reduce(vocab_size, mask_id, logits, x, z, keep, uniform)[0]
+    return _forward(vocab_size, mask_id, logits, x, z, keep, uniform)[0]
 
 
 def reduce(vocab_size, mask_id, logits, x, z, keep, uniform) -> tuple[Pair, _Reduced]:
@@ -141,15 +145,39 @@ def _log(mass: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.maximum(jnp.log(mass), LOG_FLOOR)
 
 
+def _in_blocks(f, logits: Float[Array, "*n V"], *cells):
+    """f over blocks of cells, written in place: what a compiler does not fuse is never larger than a block."""
+    shape, block = logits.shape[:-1], max(BLOCK // logits.shape[-1], 1)
+    count = math.prod(shape)
+    if count <= block:
+        return f(logits, *cells)
+    flat = jax.tree.map(lambda a: a.reshape(count, *a.shape[len(shape) :]), (logits, *cells))
+
+    def piece(start):
+        return f(*jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, block), flat))
+
+    def write(i, whole):
+        # The last block overlaps the one before it, and writes the same values there again.
+        start = jnp.minimum(i * block, count - block)
+        return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, start, 0), whole, piece(start))
+
+    empty = jax.tree.map(lambda a: jnp.zeros((count, *a.shape[1:]), a.dtype), jax.eval_shape(piece, 0))
+    whole = jax.lax.fori_loop(0, -(-count // block), write, empty)
+    return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), whole)
+
+
 def _forward(vocab_size, mask_id, logits, x, z, keep, uniform):
-    pair, reduced = reduce(vocab_size, mask_id, logits, x, z, keep, uniform)
+    pair, reduced = _in_blocks(functools.partial(reduce, vocab_size, mask_id), logits, x, z, keep, uniform)
     return pair, (logits, x, z, reduced)
 
 
 def _backward(vocab_size, mask_id, saved, cotangent):
     logits, x, z, reduced = saved
-    gradient = logits_gradient(vocab_size, mask_id, logits, x, z, reduced, cotangent)
-    return gradient.astype(logits.dtype), None, None, None, None
+
+    def gradient(logits, *cells):
+        return logits_gradient(vocab_size, mask_id, logits, *cells).astype(logits.dtype)
+
+    return _in_blocks(gradient, logits, x, z, reduced, cotangent), None, None, None, None
 
 
 divergences.defvjp(_forward, _backward)
