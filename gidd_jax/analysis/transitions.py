@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri, stdtrit
 
 from gidd_jax.analysis.intervals import Interval
 from gidd_jax.errors import InputError
@@ -113,21 +113,29 @@ def sharpening(K: ArrayLike, curves: Mapping[int, ArrayLike], seed: int = 0) -> 
 def power_law(K: ArrayLike, r: ArrayLike, seed: int = 0) -> PowerLaw | None:
     """Critical point and exponent from r [seeds, K] of the largest size, with 95 % bootstrap intervals over seeds.
 
-    Fits ln r = c + beta ln u + d u, u = 1 - K_c/K, to the K from where on r stays clear of its fluctuations (spread
-    over seeds below a quarter of the mean). In mean-field theories r^2 is analytic in K there: K to 1.5 K_c serve.
-    A beta near 0 says that r jumps. None where fewer than 5 such K are left.
+    Fits ln <r^2> / 2 = c + beta ln u + d u, u = 1 - K_c/K, to the K from where on r stays clear of its fluctuations
+    (spread over seeds below a quarter of the mean), chosen anew in every resample. In mean-field theories r^2 is analytic
+    in K there; K to 1.5 K_c serve. A beta near 0 says that r jumps. None where fewer than 5 such K are left.
     """
     K, r = np.asarray(K, float), _clean(r, np.asarray(K, float))
-    unclear = np.flatnonzero(r.std(axis=0, ddof=1) >= CLEAR * r.mean(axis=0))
-    first = unclear[-1] + 1 if len(unclear) else 0
-    if len(K) - first < LEAST_POINTS:
+    # Each seed has a K_c of its own and r^2 is nearly linear in K - K_c: its mean over seeds is right where that of r
+    # is too low.
+    counts = _resamplings(len(r), np.random.default_rng(seed))
+    counts = np.concatenate([np.full((1, len(r)), 1 / len(r)), counts])
+    means, squares = counts @ r, counts @ r**2
+    spread = np.sqrt(np.maximum(squares - means**2, 0) * len(r) / (len(r) - 1))
+    unclear = spread >= CLEAR * means
+    first = np.where(unclear.any(axis=1), len(K) - np.argmax(unclear[:, ::-1], axis=1), 0)
+    if len(K) - first[0] < LEAST_POINTS:
         return None
-    used, clear = K[first:], r[:, first:]
-    mean = clear.mean(axis=0)
-    weights = mean / np.maximum(clear.std(axis=0, ddof=1), 1e-6 * mean)
-    drawn = _resampled_means(clear, np.random.default_rng(seed))
-    critical, exponent = _fit_power(used, np.log(np.concatenate([mean[None], drawn])), weights)
-    return PowerLaw(_percentiles(critical[0], critical[1:]), _percentiles(exponent[0], exponent[1:]), used)
+    first = np.minimum(first, len(K) - LEAST_POINTS)
+    weights = means[0] / np.maximum(spread[0], 1e-6 * means[0])
+    critical, exponent = np.empty(len(first)), np.empty(len(first))
+    for start in np.unique(first):
+        own = first == start
+        critical[own], exponent[own] = _fit_power(K[start:], np.log(squares[own, start:]) / 2, weights[start:])
+    intervals = [_widened(_percentiles(x[0], x[1:]), len(r)) for x in (critical, exponent)]
+    return PowerLaw(*intervals, K[first[0] :])
 
 
 def verdict(K: ArrayLike, curves: Mapping[int, ArrayLike], alpha: float = 0.05, seed: int = 0) -> Verdict:
@@ -181,8 +189,12 @@ def _clean(r: ArrayLike, K: np.ndarray) -> np.ndarray:
 
 def _resampled_means(r: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Means over resampled seeds [RESAMPLES, K]."""
-    counts = rng.multinomial(len(r), np.full(len(r), 1 / len(r)), size=RESAMPLES)
-    return counts @ r / len(r)
+    return _resamplings(len(r), rng) @ r
+
+
+def _resamplings(seeds: int, rng: np.random.Generator) -> np.ndarray:
+    """The share of each seed in each resample [RESAMPLES, seeds]."""
+    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
 
 
 def _steepest(K: np.ndarray, r: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -213,3 +225,10 @@ def _percentiles(estimate: float, drawn: np.ndarray) -> Interval:
         return Interval(estimate, np.nan, np.nan, len(drawn))
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(estimate, float(low), float(high), len(drawn))
+
+
+def _widened(interval: Interval, seeds: int) -> Interval:
+    """A percentile interval as wide as few seeds make it: Student's quantile for the normal one, n - 1 for n."""
+    wider = stdtrit(seeds - 1, 0.975) / ndtri(0.975) * np.sqrt(seeds / (seeds - 1))
+    low, high = (interval.mean + wider * (end - interval.mean) for end in (interval.low, interval.high))
+    return interval._replace(low=float(low), high=float(high))
