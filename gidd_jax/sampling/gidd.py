@@ -26,8 +26,9 @@ def reverse_probs(
     """q(z_s = v | z_t = z) under a belief ``probs`` about the clean token, [B,S,V]; s is cleaner than t, sums to 1.
 
     q = (a [v=z] + b(z)) (alpha_s probs(v) + (beta pi)_s(v)) / (alpha_t probs(z) + (beta pi)_t(z)) with
-    a = alpha_t / alpha_s and b = (beta pi)_t - a (beta pi)_s. A z that is impossible under ``probs`` stays. Times:
-    scalar, [B] or [B,S].
+    a = alpha_t / alpha_s and b = (beta pi)_t - a (beta pi)_s. The formula weighs z itself, so the belief that makes it
+    exact, and the one that minimises the ELBO, is P(x_i | all other cells), not P(x_i | all cells). A z that is
+    impossible under ``probs`` stays. Times: scalar, [B] or [B,S].
     """
     masses = (schedule.masses(schedules.over_cells(time)) for time in (t, s))
     return _reverse(schedule, jnp.asarray(probs), jnp.asarray(z), *masses)
@@ -102,7 +103,7 @@ def reverse_scan(
 
 
 def _reverse(schedule, probs, z, now: schedules.Masses, then: schedules.Masses) -> Float[Array, "B S V"]:
-    is_mask, is_z = z == schedule.mask_id, jnp.arange(probs.shape[-1]) == z[..., None]
+    is_mask, is_z = z == schedule.mask_id, jnp.arange(probs.shape[-1])[None, None] == z[..., None]
     stay = jnp.where(then.keep > 0, now.keep / jnp.where(then.keep > 0, then.keep, 1.0), 0.0)
     # Rounding can take a difference of equal masses below 0.
     came = jnp.maximum(jnp.where(is_mask, now.mask - stay * then.mask, now.uniform - stay * then.uniform), 0.0)
