@@ -239,19 +239,22 @@ HOST = """
     from gidd_jax import sweep
     from tests.probes import Config, Regression
     config = Config(steps=60, log_every=5, eval_every=20, checkpoint_every=10)
-    sweep.run(Regression(), [(config, sweep.grid(Regression(), seed=range(3), coupling=[0.0, 1.0]))], {directory!r},
-              host=sweep.Host(int(sys.argv[1]), 2))
+    sweep.run(Regression(), [(config, sweep.grid(Regression(), seed=range(3), coupling=[0.0, 1.0]))], sys.argv[3],
+              host=sweep.Host(int(sys.argv[1]), int(sys.argv[2])))
 """
 
 
-def test_two_hosts_share_the_rows_and_leave_the_table_of_one(tmp_path, reference):
-    words = dict(cache=jax.config.jax_compilation_cache_dir, directory=str(tmp_path / "run"))
-    script = textwrap.dedent(HOST.format(**words))
-    hosts = [subprocess.Popen([sys.executable, "-c", script, str(host)], stderr=subprocess.PIPE) for host in (0, 1)]
+def test_two_hosts_share_the_rows_and_leave_the_table_of_one(tmp_path):
+    script = textwrap.dedent(HOST.format(cache=jax.config.jax_compilation_cache_dir))
+    calls = [("0", "2", "both"), ("1", "2", "both"), ("0", "1", "alone")]
+    hosts = [
+        subprocess.Popen([sys.executable, "-c", script, host, count, str(tmp_path / run)], stderr=subprocess.PIPE)
+        for host, count, run in calls
+    ]
     for host in hosts:
         _, told = host.communicate()
         assert host.returncode == 0, told.decode()[-2000:]
-    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"g0-0", "g0-1"}
-    assert ledger.table(tmp_path / "run").equals(reference)
-    # One host alone goes on with the rows of both.
-    assert go(tmp_path / "run", **HYPERS | {"seed": range(4)}).table["row"].nunique() == 8
+    assert {path.name for path in (tmp_path / "both" / "checkpoints").iterdir()} == {"g0-0", "g0-1"}
+    assert ledger.table(tmp_path / "both").equals(ledger.table(tmp_path / "alone"))
+    # One host goes on with the rows of both.
+    assert go(tmp_path / "both", **HYPERS | {"seed": range(4)}).table["row"].nunique() == 8
