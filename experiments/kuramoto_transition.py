@@ -14,14 +14,14 @@ import sys
 import numpy as np
 
 from gidd_jax import plotting_transitions, progress, sweep
-from gidd_jax.analysis import describe, found_transition, format_transition, loop_area, ramp, systems
+from gidd_jax.analysis import describe, format_transition, found_transition, loop_area, ramp, systems
 from gidd_jax.commands import flags
 from gidd_jax.kuramoto import critical_coupling
 from gidd_jax.studies import kuramoto
 
 SIZES, SEEDS = (50, 150, 450, 1350), 64
 # In units of a guess of K_c; the pipeline is not told the truth.
-COUPLINGS = np.array([0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5])
+COUPLINGS = np.array([0.7, 0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8])
 EXPECTED = {"gaussian": "continuous", "lorentzian": "continuous", "uniform": "discontinuous"}
 COMMON = {"dt": 0.1, "width": 16, "steps": 1500, "log_every": 250, "eval_every": 1500}
 RAMP = {"oscillators": 500, "ramp_levels": 25, "steps": 10_000, "log_every": 500, "eval_every": 10_000}

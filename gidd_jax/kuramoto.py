@@ -47,8 +47,8 @@ def order_parameter(theta: Real[ArrayLike, "*batch N"]) -> Order:
 
 
 def velocity(
-    theta: Real[ArrayLike, "*#batch N"], omega: Real[ArrayLike, "*#batch N"], K: Real[ArrayLike, "*#batch"]
-) -> Float[Array, "*batch N"]:
+    theta: Real[ArrayLike, "..."], omega: Real[ArrayLike, "..."], K: Real[ArrayLike, "..."]
+) -> Float[Array, "..."]:
     """theta' = omega + K r sin(psi - theta), radians per time."""
     theta, omega, K = _aligned(theta, omega, K)
     return omega + K[..., None] * _pull(theta)
@@ -62,6 +62,7 @@ def step(theta: Array, omega: Array, K: Array, dt: ArrayLike, method: str = "rk4
     order, exact at K = 0 and safe for the frequencies of any size that a Lorentzian draws. Others raise InputError.
     """
     theta, omega, K = _aligned(theta, omega, K)
+    dt = jnp.asarray(dt, theta.dtype)
     _known(method, METHODS, "method")
 
     def slope(theta: Array) -> Array:
@@ -87,13 +88,13 @@ def wrapped(theta: Array) -> tuple[Array, Array]:
 
 
 def simulate(
-    theta0: Real[ArrayLike, "*#batch N"],
-    omega: Real[ArrayLike, "*#batch N"],
-    K: Real[ArrayLike, "*#batch"],
+    theta0: Real[ArrayLike, "..."],
+    omega: Real[ArrayLike, "..."],
+    K: Real[ArrayLike, "..."],
     dt: Real[ArrayLike, ""],
     steps: int,
     method: str = "rk4",
-) -> tuple[Float[Array, "*batch N"], Float[Array, "T *batch"]]:
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Phases after ``steps`` steps of length dt, unwrapped [..., N], and r before each step and after the last
     [steps + 1, ...].
 
@@ -198,8 +199,8 @@ def ott_antonsen(
     # Written with decaying exponentials only, so that nothing overflows on either side of K_c.
     decay = jnp.where(a == 0, 1.0, jnp.exp(-2 * rate * t))
     grown = jnp.where(a == 0, 2 * t, -jnp.expm1(-2 * rate * t) / rate)
-    squared = r0**2 * jnp.where(a < 0, decay, 1.0) / (jnp.where(a < 0, 1.0, decay) + b * r0**2 * grown)
-    return jnp.sqrt(squared)
+    shrunk = jnp.where(a < 0, jnp.exp(-rate * t), 1.0)
+    return r0 * shrunk / jnp.sqrt(jnp.where(a < 0, 1.0, decay) + b * r0**2 * grown)
 
 
 def _mean_field(theta: Array) -> tuple[Array, Array]:

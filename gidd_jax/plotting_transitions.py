@@ -85,8 +85,11 @@ def scaling_collapse(table: pd.DataFrame, dial: str, critical: float) -> Figure:
 def hysteresis(table: pd.DataFrame, dial: str) -> Figure:
     """r while the coupling is ramped up and then down: a panel a system, the loop's area in its title."""
     named = systems(table, dial)
-    lines = "the state is carried from level to level; a loop that shrinks with a slower ramp is lag, not hysteresis"
-    figure, axes = _canvas(len(named), "Ramped up and down", [f"bands: 95 % t interval over seeds; {lines}"])
+    caption = [
+        "the state is carried from level to level; bands: 95 % t interval over seeds",
+        "a loop that shrinks as the ramp slows is lag, not hysteresis",
+    ]
+    figure, axes = _canvas(len(named), "Ramped up and down", caption)
     for ax, (name, (_, rows)) in zip(axes, named.items(), strict=True):
         K, *ways = ramp(rows)
         for r, way, hue in zip(ways, ("up", "down"), HUES, strict=False):

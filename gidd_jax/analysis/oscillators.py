@@ -80,8 +80,12 @@ def describe(found: Verdict | None) -> str:
         return "transition: not asked; it takes 3 sizes at the same couplings, and 3 seeds"
     sharp, law = found.sharpening, found.law
     text = f"transition: {found.order}; the rise sharpens as N^{_interval(sharp.exponent)}, p = {sharp.p:.2g}"
+    if found.order == "none":
+        return text
     if law is None:
         return f"{text}; no fit, too few K where r is clear of its fluctuations"
+    if found.order == "discontinuous":
+        return f"{text};\nr jumps: beta = {_interval(law.exponent)} (95 % over seeds), near 0"
     return f"{text};\nK_c = {_interval(law.critical)}, beta = {_interval(law.exponent)} (95 % over seeds)"
 
 

@@ -41,7 +41,8 @@ class Sharpening(NamedTuple):
 class Verdict(NamedTuple):
     """The order of the transition, continuous, discontinuous, undecided or none, and what that rests on.
 
-    ``law`` is None where r is nowhere clear of its fluctuations.
+    ``law`` is None where there is no transition, or r is nowhere clear of its fluctuations. Of a jump its K_c is only
+    a rough one: the exponent is what tells.
     """
 
     order: str
@@ -49,12 +50,12 @@ class Verdict(NamedTuple):
     law: PowerLaw | None
 
 
-def susceptibility(r: ArrayLike, N: int, axis: int = 0) -> np.ndarray:
+def susceptibility(r: ArrayLike, N: int, axis: int = 0) -> np.ndarray | float:
     """N Var(r) over ``axis`` (seeds or time), dimensionless; at a transition its peak grows with N."""
     return N * np.var(np.asarray(r, float), axis=axis, ddof=1)
 
 
-def binder_cumulant(second: ArrayLike, fourth: ArrayLike, axis: int = 0) -> np.ndarray:
+def binder_cumulant(second: ArrayLike, fourth: ArrayLike, axis: int = 0) -> np.ndarray | float:
     """U = 1 - <r^4> / (3 <r^2>^2) over ``axis`` (Binder 1981): 2/3 where r is sharp, 1/3 for free phases.
 
     Curves of different N cross near K_c. ``second`` and ``fourth`` are (time means of) r^2 and r^4.
@@ -114,8 +115,8 @@ def power_law(K: ArrayLike, r: ArrayLike, seed: int = 0) -> PowerLaw | None:
     """Critical point and exponent from r [seeds, K] of the largest size, with 95 % bootstrap intervals over seeds.
 
     Fits ln <r^2> / 2 = c + beta ln u + d u, u = 1 - K_c/K, to the K from where on r stays clear of its fluctuations
-    (spread over seeds below a quarter of the mean), chosen anew in every resample. In mean-field theories r^2 is analytic
-    in K there; K to 1.5 K_c serve. A beta near 0 says that r jumps. None where fewer than 5 such K are left.
+    (spread over seeds below a quarter of the mean), chosen anew in every resample. In mean-field theories r^2 is
+    analytic in K there; K to 1.5 K_c serve. A beta near 0 says that r jumps. None where fewer than 5 such K are left.
     """
     K, r = np.asarray(K, float), _clean(r, np.asarray(K, float))
     # Each seed has a K_c of its own and r^2 is nearly linear in K - K_c: its mean over seeds is right where that of r
@@ -145,9 +146,9 @@ def verdict(K: ArrayLike, curves: Mapping[int, ArrayLike], alpha: float = 0.05, 
     1/4 "continuous", below 1/4 "discontinuous", else "undecided".
     """
     sharp = sharpening(K, curves, seed)
-    law = power_law(K, curves[max(curves)], seed)
     if sharp.p > alpha:
-        return Verdict("none", sharp, law)
+        return Verdict("none", sharp, None)
+    law = power_law(K, curves[max(curves)], seed)
     if law is not None and law.exponent.low > 0.25:
         return Verdict("continuous", sharp, law)
     if law is not None and law.exponent.high < 0.25:
@@ -155,7 +156,7 @@ def verdict(K: ArrayLike, curves: Mapping[int, ArrayLike], alpha: float = 0.05, 
     return Verdict("undecided", sharp, law)
 
 
-def bimodality(r: ArrayLike, axis: int = 0) -> np.ndarray:
+def bimodality(r: ArrayLike, axis: int = 0) -> np.ndarray | float:
     """Sarle's coefficient (skewness^2 + 1) / kurtosis: 5/9 for a uniform density, 1 for two points, 1/3 for a Gaussian.
 
     Above 5/9 over seeds at one K, two levels coexist, as at a jump.
