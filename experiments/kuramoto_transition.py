@@ -33,7 +33,7 @@ def main(out: pathlib.Path, quiet: bool) -> int:
     bar, told, right = progress.quiet if quiet else progress.bar, [], []
     for distribution, expected in EXPECTED.items():
         truth = float(critical_coupling(distribution))
-        hypers = sweep.grid(kuramoto, seed=range(SEEDS), coupling=np.round(truth * COUPLINGS, 4))
+        hypers = sweep.grid(kuramoto, seed=range(SEEDS), coupling=np.round(truth * COUPLINGS, 4).tolist())
         configs = [kuramoto.Config(oscillators=N, distribution=distribution, **COMMON) for N in SIZES]
         table = sweep.run(kuramoto, [(config, hypers) for config in configs], out / distribution, bar).table
         plotting_transitions.save_all(table, "coupling", out / distribution / "figures")

@@ -15,7 +15,7 @@ def simulated(distribution, sizes, seeds, ratios=RATIOS):
     K = np.round(float(kuramoto.critical_coupling(distribution)) * ratios, 4)
     common = {"distribution": distribution, "dt": 0.1, "steps": 1200, "log_every": 200, "eval_every": 1200, "width": 16}
     configs = [study.Config(oscillators=N, **common) for N in sizes]
-    hypers = sweep.grid(study, seed=range(seeds), coupling=K)
+    hypers = sweep.grid(study, seed=range(seeds), coupling=K.tolist())
     table = sweep.run(study, [(config, hypers) for config in configs]).table
     named = analysis.systems(table, "coupling").values()
     curves = {N: analysis.curve(rows, "coupling", "order_parameter") for N, rows in named}
