@@ -101,6 +101,11 @@ def exact(request):
         yield request.param
 
 
+SINGLE_IS_SLOW = pytest.mark.parametrize(
+    "exact", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["f64", "f32"], indirect=True
+)
+
+
 def compiled(case, f):
     """As a training step sees it: one program, with the case's numbers traced."""
     return jax.jit(f)(case.schedule, case.logits, case.x, case.z, case.t)
@@ -116,6 +121,7 @@ def marginals(schedule, logits, x, z, t):
     )
 
 
+@SINGLE_IS_SLOW
 @pytest.mark.parametrize("name", TIME)
 def test_time_schedules_and_marginals(name, exact):
     case = Case(name, exact)
@@ -183,6 +189,7 @@ def test_time_losses_and_gradients(name, exact):
         assert not key.startswith("grad") or not np.asarray(value)[..., case.schedule.mask_id].any()
 
 
+@SINGLE_IS_SLOW
 @pytest.mark.parametrize("name", MDLM)
 def test_masked_diffusion(name, exact):
     case = Case(name, exact)
@@ -272,6 +279,7 @@ def inverse_cdf(u, probs):
     return (jnp.cumsum(probs, -1)[..., :-1] <= u[..., None]).sum(-1).astype(jnp.int32)
 
 
+@SINGLE_IS_SLOW
 @pytest.mark.parametrize("name", TIME)
 def test_reverse_step(name, exact):
     case = Case(name, exact)
@@ -288,6 +296,7 @@ def test_reverse_step(name, exact):
         case.check_tokens("z_s" + key.removeprefix("q_st"), inverse_cdf(case.real("samp_u"), value))
 
 
+@SINGLE_IS_SLOW
 @pytest.mark.parametrize("name", MDLM)
 def test_masked_reverse_step(name, exact):
     case = Case(name, exact)
@@ -307,6 +316,7 @@ def test_masked_reverse_step(name, exact):
     assert case.check_tokens("mdlm/z_s", jnp.where(z == mask_id, drawn, z))
 
 
+@SINGLE_IS_SLOW
 @pytest.mark.parametrize("name", TIME)
 def test_self_correction_step(name, exact):
     case = Case(name, exact)
