@@ -55,7 +55,7 @@ def clean(directory: pathlib.Path) -> None:
         shutil.rmtree(path)
 
 
-def verify(path: pathlib.Path, meta: dict[str, Any]) -> str:
+def verify(path: pathlib.Path, meta: dict[str, Any], tables: pathlib.Path | None = None) -> str:
     """Nothing where every file is as it was written for this ``meta``, else one line naming what is not."""
     try:
         expected = json.loads((path / SUMS).read_text())
@@ -68,18 +68,30 @@ def verify(path: pathlib.Path, meta: dict[str, Any]) -> str:
     for name, value in meta.items():
         if found.get(name) != value:
             return f"{path}: belongs to another sweep, its {name} differs"
+    for name, wanted in found["parts"].items() if tables else ():
+        part = tables / name
+        if not part.exists() or sum_of(part) != wanted:
+            return f"{part}: missing, torn or altered; the checkpoint {path.name} was written with it"
     return ""
 
 
-def newest(directory: pathlib.Path, meta: dict[str, Any]) -> tuple[pathlib.Path, int] | None:
+def parts(path: pathlib.Path) -> dict[str, str]:
+    """The parts of the table that stand behind a checkpoint: {file name: sha256}."""
+    return json.loads((path / "meta.json").read_text())["parts"]
+
+
+def newest(
+    directory: pathlib.Path, meta: dict[str, Any], tables: pathlib.Path | None = None
+) -> tuple[pathlib.Path, int] | None:
     """(path, step) of the newest sound checkpoint, None where none was ever written.
 
+    With ``tables``, the folder of the cohort's parts, it is sound only together with the parts written before it.
     An unsound one is named on stderr and the one before it is used; raises InputError if none is left.
     """
     faults = []
     for step in reversed(steps(directory)):
         path = directory / f"{step:08d}"
-        if not (fault := verify(path, meta)):
+        if not (fault := verify(path, meta, tables)):
             for named in faults:
                 print(f"gidd-jax: {named}; going on from the checkpoint before it", file=sys.stderr)
             return path, step
@@ -113,6 +125,11 @@ def restore_raw(path: pathlib.Path) -> dict[str, Any]:
         return reader.restore((path / "state").absolute())
 
 
+def sum_of(path: pathlib.Path) -> str:
+    """sha256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _sums(path: pathlib.Path) -> dict[str, str]:
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != SUMS)
-    return {str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {str(p.relative_to(path)): sum_of(p) for p in files}

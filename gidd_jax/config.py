@@ -36,7 +36,7 @@ class RunConfig:
     log_every: int = setting(0, "steps a training metric is averaged over (0: 10, or less to fit the others)")
     eval_every: int = setting(0, "steps between evaluations (0: a fifth of --steps)")
     checkpoint_every: int = setting(0, "steps between checkpoints (0: as --eval-every)", execution=True)
-    width: int = setting(0, "replicas vmapped together, fixed for the life of a sweep (0: 4 on a CPU, 32 else)")
+    width: int = setting(0, "replicas vmapped together, fixed for the life of a sweep (0: 1 on a CPU, 32 else)")
     memory_limit: float = setting(0.0, "GiB a device may use; rows beyond it wait (0: what is free)", execution=True)
 
     def __post_init__(self) -> None:
@@ -47,8 +47,8 @@ class RunConfig:
                 raise InputError(f"{flag} {value}: not one of {', '.join(choices)}")
             if isinstance(value, (int, float)) and not isinstance(value, bool) and not (0 <= value < math.inf):
                 raise InputError(f"{flag} {value}: must be a finite number, 0 or more")
-        if self.steps < 1:
-            raise InputError(f"--steps {self.steps}: at least 1 step is needed")
+        if not 1 <= self.steps < 2**31:
+            raise InputError(f"--steps {self.steps}: between 1 and {2**31 - 1} steps")
 
 
 def resolved(config: RunConfig, recorded: dict[str, Any] | None, backend: str) -> RunConfig:
@@ -60,7 +60,7 @@ def resolved(config: RunConfig, recorded: dict[str, Any] | None, backend: str) -
     for name, value in (recorded or {}).items():
         if name in cadence and not cadence[name]:
             cadence[name] = value
-    cadence["width"] = cadence["width"] or (4 if backend == "cpu" else 32)
+    cadence["width"] = cadence["width"] or (1 if backend == "cpu" else 32)
     if not cadence["eval_every"]:
         fifth = math.ceil(config.steps / 5)
         step = cadence["log_every"] or 10

@@ -8,37 +8,38 @@ from typing import Any
 import jax
 import numpy as np
 
-from gidd_jax import checkpoint, files, ledger, train
+from gidd_jax import checkpoint, files, grid, ledger, train
+from gidd_jax.config import from_json, to_json
 from gidd_jax.errors import InputError
 from gidd_jax.types import Tree
 
 
-def rows(directory: pathlib.Path) -> list[dict[str, Any]]:
-    """Every row of a sweep: identity, group, cohort, its place in it, Hyper values and whether it is finished."""
-    from gidd_jax.config import row_identity
-
+def rows(study: Any, directory: pathlib.Path) -> list[dict[str, Any]]:
+    """Every row of a sweep: identity, group, cohort and place in it, Hyper values, told for people, last saved step."""
     found = []
     for index, group in enumerate(ledger.read(directory)["groups"]):
         for cohort in group["cohorts"]:
             steps = checkpoint.steps(directory / "checkpoints" / cohort["name"])
-            columns = cohort["hypers"]
-            for place in range(len(columns["seed"])):
-                values = {field: column[place] for field, column in columns.items()}
-                found.append(
-                    {"row": row_identity(values), "group": index, "cohort": cohort["name"], "place": place}
-                    | {"hypers": values, "step": steps[-1] if steps else 0}
-                )
+            hypers = ledger.cohort_hypers(study, cohort)
+            for place, row in enumerate(grid.row_ids(hypers)):
+                values = {field: column[place].item() for field, column in hypers._asdict().items()}
+                entry = {"row": row, "group": index, "cohort": cohort["name"], "place": place, "hypers": values}
+                found.append(entry | {"told": grid.describe(hypers, place), "step": steps[-1] if steps else 0})
     return found
 
 
-def find(directory: pathlib.Path, row: str) -> dict[str, Any]:
-    """The row whose identity starts with ``row``; raises InputError where none or several do, or none is saved yet."""
-    known = rows(directory)
-    matching = [entry for entry in known if entry["row"].startswith(row)]
+def find(study: Any, directory: pathlib.Path, row: str) -> dict[str, Any]:
+    """The row whose identity starts with ``row``; ``g1:ID`` names one of a group.
+
+    Raises InputError where none or several match, or it is not saved yet.
+    """
+    known = rows(study, directory)
+    name = "{group}:{row}".format
+    matching = [e for e in known if e["row"].startswith(row) or f"g{name(**e)}".startswith(row)]
     if len(matching) != 1:
-        listed = ", ".join(f"{entry['row']} (seed {entry['hypers']['seed']})" for entry in (matching or known)[:8])
+        listed = ", ".join(f"g{name(**e)} ({e['told']})" for e in (matching or known)[:8])
         problem = "names several rows" if matching else "no such row"
-        raise InputError(f"{directory}, row {row!r}: {problem}; there are {len(known)}: {listed} ...")
+        raise InputError(f"{directory}, row {row!r}: {problem}; there are {len(known)}: {listed}")
     if not matching[0]["step"]:
         raise InputError(f"{directory}, row {row!r}: no checkpoint yet; let the sweep run to one")
     return matching[0]
@@ -49,14 +50,10 @@ def load_row(study: Any, directory: pathlib.Path, row: str) -> tuple[dict[str, A
 
     Raises InputError where the row is unknown or its newest checkpoint is not sound.
     """
-    from gidd_jax.config import from_json
-
-    entry = find(directory, row)
+    entry = find(study, directory, row)
     group = ledger.read(directory)["groups"][entry["group"]]
     config = from_json(study.Config, group["config"])
-    path = directory / "checkpoints" / entry["cohort"] / f"{entry['step']:08d}"
-    if fault := checkpoint.verify(path, {"study": study.name}):
-        raise InputError(fault)
+    path, entry["step"] = checkpoint.newest(directory / "checkpoints" / entry["cohort"], {"study": study.name})
     state = checkpoint.restore_raw(path)["state"]
     params = state["optim"]["average"] if config.average else state["params"]
     hyper = study.Hyper(**entry["hypers"])
@@ -65,9 +62,9 @@ def load_row(study: Any, directory: pathlib.Path, row: str) -> tuple[dict[str, A
 
 def write(study: Any, directory: pathlib.Path, row: str, out: pathlib.Path) -> dict[str, Any]:
     """Writes ``out/params.npz`` (path -> array) and ``out/config.json`` -> the row's entry."""
+    if out.is_file():
+        raise InputError(f"{out}: is a file; give a directory")
     entry, config, hyper, params = load_row(study, directory, row)
-    from gidd_jax.config import to_json
-
     named = {train.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     files.write(out / "params.npz", lambda pending: np.savez(pending, **named))
     about = {"study": study.name, "row": entry["row"], "step": entry["step"], "hyper": hyper._asdict()}

@@ -13,7 +13,7 @@ from gidd_jax.errors import InputError
 Number = int | float | np.number
 
 
-def grid(study: Any, **columns: Number | Sequence[Number]) -> Any:
+def grid(study: Any, **columns: Number | Sequence[Number] | np.ndarray) -> Any:
     """The cartesian product of the given columns, the last one fastest; fields not named keep their default.
 
     ``grid(sudoku, seed=range(4), attention=[0, 0.5, 1])`` is a Hyper of 12 rows (each field a numpy array [12]).
@@ -24,7 +24,7 @@ def grid(study: Any, **columns: Number | Sequence[Number]) -> Any:
     return rows(study, **dict(zip(names, map(list, zip(*itertools.product(*lists), strict=True)), strict=True)))
 
 
-def rows(study: Any, **columns: Sequence[Number]) -> Any:
+def rows(study: Any, **columns: Sequence[Number] | np.ndarray) -> Any:
     """Explicit rows: columns of one length, row i made of the i-th value of each. Raises InputError as ``grid``."""
     names = _known(study, columns)
     values = {name: _column(study, name, columns[name]) for name in names}

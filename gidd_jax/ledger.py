@@ -16,27 +16,28 @@ import pathlib
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
 
-from gidd_jax import __version__, checkpoint, config, files, grid
+from gidd_jax import __version__, checkpoint, config, files, grid, metrics
 from gidd_jax.errors import InputError
 
 POLL_SECONDS = 0.2
 
 
-def versions() -> dict[str, str]:
-    """What the numbers depend on besides the config."""
-    device = jax.local_devices()[0]
+def versions(devices: Sequence[jax.Device]) -> dict[str, str]:
+    """What the last bits depend on besides the config."""
+    device = devices[0]
     return {
         "gidd_jax": __version__,
         "jax": jax.__version__,
         "python": platform.python_version(),
         "device": device.device_kind if device.platform != "cpu" else f"{platform.machine()} CPU",
+        "devices": str(len(devices)),
     }
 
 
@@ -70,10 +71,14 @@ def read(directory: pathlib.Path) -> dict[str, Any]:
     """config.json of a sweep; raises InputError where there is none or it cannot be read."""
     path = directory / "config.json"
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text())
+        wanted = {"config", "fingerprint", "cohorts"}
+        if not {"study", "groups"} <= record.keys() or not all(wanted <= group.keys() for group in record["groups"]):
+            raise ValueError("not written by gidd-jax")
+        return record
     except FileNotFoundError:
         raise InputError(f"{directory}: no sweep here (no config.json)") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
 
 
@@ -82,7 +87,7 @@ def table(directory: pathlib.Path) -> pd.DataFrame:
     path = directory / "metrics.parquet"
     if not path.exists():
         raise InputError(f"{directory}: no finished sweep here (no metrics.parquet)")
-    return pd.read_parquet(path)
+    return metrics.read(path)
 
 
 def write(directory: pathlib.Path, record: dict[str, Any]) -> None:
@@ -90,13 +95,16 @@ def write(directory: pathlib.Path, record: dict[str, Any]) -> None:
     files.write_text(directory / "config.json", json.dumps(record, indent=1) + "\n")
 
 
-def opened(directory: pathlib.Path, study: Any) -> dict[str, Any]:
+def opened(directory: pathlib.Path, study: Any, devices: Sequence[jax.Device]) -> dict[str, Any]:
     """The record of a sweep that goes on, or a new one; raises InputError for another study's directory."""
     if not (directory / "config.json").exists():
-        return {"study": study.name, "command": sys.argv, "versions": versions(), "groups": []}
+        return {"study": study.name, "command": sys.argv, "versions": versions(devices), "groups": []}
     record = read(directory)
     if record.get("study") != study.name:
         raise InputError(f"{directory}: holds a sweep of {record.get('study')!r}, not of {study.name!r}")
+    now, then = versions(devices), record["versions"]
+    if changed := [f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]]:
+        print(f"gidd-jax: {directory}: {', '.join(changed)}; rows trained now may differ in rounding", file=sys.stderr)
     return record
 
 
@@ -114,7 +122,9 @@ def check_identity(directory: pathlib.Path, group: dict[str, Any], settings: Any
             if getattr(settings, "schedule", "constant") == "constant":
                 continue
             raise InputError(f"{directory}: {flag} {old} -> {value} needs --schedule constant, not {settings.schedule}")
-        raise InputError(f"{directory}: made with {flag} {old}, now {value}; give that value or a new directory")
+        raise InputError(
+            f"{directory}: made with {flag} {_said(old)}, now {_said(value)}; give that or a new directory"
+        )
     if group["fingerprint"] != fingerprint:
         raise InputError(f"{directory}: made with other data ({group['fingerprint'][:12]}), now {fingerprint[:12]}")
 
@@ -133,13 +143,15 @@ def new_cohort(name: str, hypers: Any, host: int) -> dict[str, Any]:
     }
 
 
-def awaited(directory: pathlib.Path, wanted: list[set[str]], study: Any) -> dict[str, Any]:
+def awaited(
+    directory: pathlib.Path, wanted: list[set[str]], study: Any, devices: Sequence[jax.Device]
+) -> dict[str, Any]:
     """The record, once the first host has written one that holds the ``wanted`` rows of every group."""
     while True:
         groups = read(directory)["groups"] if (directory / "config.json").exists() else []
         held = [{row for c in g["cohorts"] for row in grid.row_ids(cohort_hypers(study, c))} for g in groups]
         if len(held) >= len(wanted) and all(w <= h for w, h in zip(wanted, held, strict=False)):
-            return opened(directory, study)
+            return opened(directory, study, devices)
         time.sleep(POLL_SECONDS)
 
 
@@ -155,6 +167,10 @@ def log_time(directory: pathlib.Path | None, **event: Any) -> None:
     if directory is not None:
         with (directory / "timing.jsonl").open("a") as handle:
             handle.write(json.dumps({"at": round(time.time(), 3), **event}) + "\n")
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _only_pending(entries: list[str]) -> bool:

@@ -44,8 +44,8 @@ def rows_at_once(config: Any, place: Layout, call: Any, replicas: Tree) -> int:
     blocks = int((available - (total - state)) // per_block)
     if blocks < 1:
         raise InputError(
-            f"a block of {config.width} replicas needs {(total - state + per_block) / GIB:.2f} GiB a device, "
-            f"{available / GIB:.2f} GiB are allowed: lower --width or --batch, or raise --memory-limit"
+            f"a block of {config.width} replicas needs {(total - state + per_block) / GIB:.3g} GiB a device, "
+            f"{available / GIB:.3g} GiB are allowed: lower --width or --batch, or raise --memory-limit"
         )
     most = min(blocks * config.width * place.mesh.size, place.rows)
     print(

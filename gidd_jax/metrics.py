@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gidd_jax import files
+from gidd_jax.errors import InputError
 from gidd_jax.types import Mean
 
 
@@ -54,13 +55,21 @@ def write_part(path: pathlib.Path, tables: Sequence[pd.DataFrame]) -> None:
 
 def read_parts(directory: pathlib.Path) -> list[pd.DataFrame]:
     """All parts below ``directory``, in the order of their names."""
-    return [pd.read_parquet(path) for path in sorted(directory.glob("**/part-*.parquet"))]
+    return [read(path) for path in sorted(directory.glob("**/part-*.parquet"))]
 
 
-def drop_parts(directory: pathlib.Path, beyond: int) -> None:
-    """Removes the parts that reach beyond step ``beyond``: no checkpoint stands behind them."""
+def read(path: pathlib.Path) -> pd.DataFrame:
+    """One table; raises InputError where the file is not whole."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+
+
+def drop_parts(directory: pathlib.Path, kept: set[str]) -> None:
+    """Removes the parts that no checkpoint stands behind: all but those named."""
     for path in directory.glob("part-*.parquet"):
-        if int(path.stem.removeprefix("part-")) > beyond:
+        if path.name not in kept:
             path.unlink()
 
 

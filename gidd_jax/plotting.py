@@ -105,7 +105,8 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
     for metrics, ax in zip(panels, grid.flat, strict=False):
         for metric in metrics:
             # The benefit's floor is zero, drawn below; at step 0 it only compares initialisations.
-            _reference(ax, floor[~floor["metric"].str.startswith("benefit")], metric, "untrained")
+            if not metric.startswith("benefit"):
+                _untrained_by_dial(ax, floor[floor["metric"] == metric], dial)
             _reference(ax, scalars, metric, "oracle")
             for group in groups:
                 # One group: colour tells the metrics apart. Several: colour is the group, in every panel alike.
@@ -212,6 +213,16 @@ def _reference(ax: Axes, rows: pd.DataFrame, metric: str, kind: str) -> None:
     levels = _with_t(rows[rows["metric"] == metric]).groupby("t")["value"].mean().dropna()
     look = {"color": REFERENCES[kind][0], "ls": (0, (4, 2)), "lw": 1.1, "zorder": 1.8, "gid": kind}
     if len(levels) and metric.endswith("/t"):
+        ax.plot(levels.index, levels, **look)
+    elif len(levels):
+        ax.axhline(levels.iloc[0], **look)
+
+
+def _untrained_by_dial(ax: Axes, rows: pd.DataFrame, dial: str) -> None:
+    """The metric before training at each value of the dial, dashed: couplings act before they are trained."""
+    levels = rows.groupby(dial)["value"].mean().dropna()
+    look = {"color": REFERENCES["untrained"][0], "ls": (0, (4, 2)), "lw": 1.1, "zorder": 1.8, "gid": "untrained"}
+    if len(levels) > 1:
         ax.plot(levels.index, levels, **look)
     elif len(levels):
         ax.axhline(levels.iloc[0], **look)

@@ -53,14 +53,20 @@ class Layout(NamedTuple):
     mesh: jax.sharding.Mesh
 
     @property
-    def per_device(self) -> int:
+    def filled(self) -> int:
+        """Blocks with rows on the fullest device."""
         return -(-self.rows // (self.width * self.mesh.size))
+
+    @property
+    def per_device(self) -> int:
+        """Blocks on a device. Two at least: XLA compiles a loop over an axis of length one to another body."""
+        return max(2, self.filled)
 
     @property
     def counts(self) -> jax.Array:
         """Blocks that hold at least one row, by device: the others are never computed."""
         full = -(-self.rows // self.width)
-        counts = np.clip(full - np.arange(self.mesh.size) * self.per_device, 0, self.per_device)
+        counts = np.clip(full - np.arange(self.mesh.size) * self.filled, 0, self.filled)
         return jax.device_put(counts.astype(np.int32), self.sharding)
 
     @property
@@ -74,21 +80,25 @@ class Layout(NamedTuple):
     def place(self, column: np.ndarray) -> jax.Array:
         """[rows, ...] on the host -> [blocks, W, ...] on the devices; padding repeats the first row."""
         column = np.asarray(column)
-        padding = self.per_device * self.mesh.size * self.width - self.rows
-        padded = np.concatenate([column, np.repeat(column[:1], padding, axis=0)])
-        return jax.device_put(padded.reshape(-1, self.width, *column.shape[1:]), self.sharding)
+        index = np.zeros((self.mesh.size, self.per_device * self.width), int)
+        rows = np.arange(self.mesh.size * self.filled * self.width).reshape(self.mesh.size, -1)
+        index[:, : rows.shape[1]] = np.where(rows < self.rows, rows, 0)
+        return jax.device_put(column[index.reshape(-1, self.width)], self.sharding)
 
     def gather(self, blocks: Any, axis: int = 1) -> np.ndarray:
         """[blocks, ..., W at ``axis``, ...] on the devices -> [rows, ...] on the host, padding dropped."""
         array = np.moveaxis(np.asarray(blocks), axis, 1)
-        return array.reshape(-1, *array.shape[2:])[: self.rows]
+        array = array.reshape(self.mesh.size, self.per_device, *array.shape[1:])[:, : self.filled]
+        return array.reshape(-1, *array.shape[3:])[: self.rows]
 
 
 def layout(rows: int, width: int, devices: Sequence[jax.Device]) -> Layout:
-    """The layout of ``rows`` replicas over ``devices``, with no collective between them."""
-    used = devices[: max(1, min(len(devices), -(-rows // width)))]
+    """The layout of ``rows`` replicas over all ``devices``, with no collective between them.
+
+    All of them whatever the rows: XLA rounds a program for one device unlike one for several.
+    """
     axis_types = (jax.sharding.AxisType.Auto,)
-    return Layout(rows, width, jax.make_mesh((len(used),), ("replica",), axis_types, devices=used))
+    return Layout(rows, width, jax.make_mesh((len(devices),), ("replica",), axis_types, devices=devices))
 
 
 def programs(study: Any, config: Any, mesh: jax.sharding.Mesh) -> Programs:

@@ -33,10 +33,10 @@ CALL_SECONDS = 2.0
 
 
 class SweepResult(NamedTuple):
-    """What a sweep leaves: the tidy table, the final Replica of each row ({row: host tree}), and where it lies."""
+    """What a sweep leaves: the tidy table, each row's final Replica on the host by (group, row), and where it lies."""
 
     table: pd.DataFrame
-    states: dict[str, Replica]
+    states: dict[tuple[str, str], Replica]
     directory: pathlib.Path | None
 
 
@@ -89,9 +89,9 @@ def _run(
     if directory is None:
         record = {"groups": []}
     elif host.index == 0:
-        record = ledger.opened(directory, study)
+        record = ledger.opened(directory, study, devices)
     else:
-        record = ledger.awaited(directory, [set(row_ids(hypers)) for _, hypers in groups], study)
+        record = ledger.awaited(directory, [set(row_ids(hypers)) for _, hypers in groups], study, devices)
     jobs = []
     for index, (config, hypers) in enumerate(groups):
         known = record["groups"][index] if index < len(record["groups"]) else None
@@ -110,9 +110,11 @@ def _run(
     ready: dict[str, _Job] = {}
     for index, settings, hypers, data in jobs:
         cohorts = record["groups"][index]["cohorts"]
-        ready |= _enrol(study, settings, cohorts, f"g{index}", hypers, data, devices, host.count, directory)
+        ready |= _enrol(study, settings, cohorts, f"g{index}", hypers, data, devices, host.count)
     if directory is not None and host.index == 0:
         ledger.write(directory, record)
+    for name, job in ready.items():
+        ledger.log_time(directory, event="compile", cohort=name, rows=job.place.rows, seconds=job.compile_seconds)
 
     tables, states = [], {}
     with _Interrupt() as stop:
@@ -129,7 +131,8 @@ def _run(
         if host.index == 0:
             ledger.wait_for_all(directory, record)
         tables = metrics.read_parts(directory / "metrics")
-    whole = _with_derived(study, metrics.ordered(tables), [settings for _, settings, _, _ in jobs])
+    configs = [from_json(study.Config, group["config"]) for group in record["groups"]]
+    whole = _with_derived(study, metrics.ordered(tables), configs)
     if directory is not None and host.index == 0:
         metrics.write_part(directory / "metrics.parquet", [whole])
     return SweepResult(whole, states, directory)
@@ -140,14 +143,15 @@ def evaluate(
 ) -> pd.DataFrame:
     """The rows of a sweep measured again on ``split`` with some ``settings`` replaced -> a table like the sweep's.
 
-    With ``data`` among the settings, all boards of that file are held-out ones. Raises InputError where a row has no
-    sound checkpoint.
+    Where the settings name other ``data``, every board of it is used and the split is called "given". Raises InputError
+    where a row has no sound checkpoint, or rows stand at different steps.
     """
-    tables, configs, devices = [], [], devices or jax.local_devices()
+    tables, configs, reached, devices = [], [], set(), devices or jax.local_devices()
+    whole = "data" in settings
     for index, group in enumerate(ledger.read(directory)["groups"]):
         recorded = from_json(study.Config, group["config"])
-        config = dataclasses.replace(recorded, **settings)
-        data, _ = study.load(config, whole="data" in settings)
+        config = dataclasses.replace(recorded, **(study.unfiltered if whole else {}) | settings)
+        data, _ = study.load(config, whole=whole)
         for cohort in group["cohorts"]:
             hypers = ledger.cohort_hypers(study, cohort)
             job = _prepare(study, config, hypers, data, devices)
@@ -158,8 +162,13 @@ def evaluate(
             replicas = writer.load(found[0], job.edges, job.hypers, job.data)
             where = jnp.int32(study.splits.index(split))
             result = job.edges.evaluate(job.place.counts, (replicas, job.hypers), job.data, where)
-            tables.append(writer.lines([found[1]], split, result[0], 1))
+            tables.append(writer.lines([found[1]], "given" if whole else split, result[0], 1))
+            reached.add(found[1])
         configs.append(config)
+    if len(reached) > 1:
+        raise InputError(
+            f"{directory}: its rows stand at steps {min(reached)} to {max(reached)}; finish the sweep first"
+        )
     return _with_derived(study, metrics.ordered(tables), configs)
 
 
@@ -176,6 +185,7 @@ class _Job(NamedTuple):
     edges: Programs
     hypers: Any
     data: Tree
+    compile_seconds: float = 0.0
 
 
 def _prepare(study: Any, config: Any, hypers: Any, data: Tree, devices: Sequence[jax.Device]) -> _Job:
@@ -193,7 +203,6 @@ def _enrol(
     data: Tree,
     devices: Any,
     hosts: int,
-    out: Any,
 ) -> dict[str, _Job]:
     """Adds the rows that no cohort has yet -> what was compiled for it, by the cohort's name.
 
@@ -210,7 +219,7 @@ def _enrol(
     step = jax.ShapeDtypeStruct((), jnp.int32)
     placed = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=job.place.sharding), replicas)
     call = job.edges.advance.lower(job.place.counts, placed, job.hypers, job.data, step, step).compile()
-    ledger.log_time(out, event="compile", rows=job.place.rows, seconds=round(time.monotonic() - start, 3))
+    seconds = round(time.monotonic() - start, 3)
     most = memory.rows_at_once(config, job.place, call, replicas)
     mine = f"{group}-{len(cohorts)}"
     for host, share in enumerate(shares):
@@ -219,10 +228,12 @@ def _enrol(
             cohorts.append(ledger.new_cohort(f"{group}-{len(cohorts)}", part, host))
     if most < len(shares[0]):
         return {}
-    return {mine: job._replace(edges=job.edges._replace(advance=call))}
+    return {mine: job._replace(edges=job.edges._replace(advance=call), compile_seconds=seconds)}
 
 
-def _train(study: Any, config: Any, job: _Job, writer: Writer, progress: Any, stop: "_Interrupt") -> dict[str, Replica]:
+def _train(
+    study: Any, config: Any, job: _Job, writer: Writer, progress: Any, stop: "_Interrupt"
+) -> dict[tuple[str, str], Replica]:
     """One cohort from its last checkpoint to the end -> the final Replica of each row."""
     counts, edges, per_step = job.place.counts, job.edges, job.place.rows * study.per_step(config)
     replicas, step = writer.restore(edges, job.hypers, job.data)

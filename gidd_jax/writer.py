@@ -31,6 +31,7 @@ class Writer:
         self.checkpoints = directory and directory / "checkpoints" / name
         self.parts = directory and directory / "metrics" / name
         self.tables: list[pd.DataFrame] = []
+        self.sums: dict[str, str] = {}
         self.pending: list[tuple] = []
         self.thread = concurrent.futures.ThreadPoolExecutor(1)
         self.last: concurrent.futures.Future | None = None
@@ -51,8 +52,9 @@ class Writer:
         found = None
         if self.directory is not None:
             checkpoint.clean(self.checkpoints)
-            found = checkpoint.newest(self.checkpoints, self.meta)
-            metrics.drop_parts(self.parts, found[1] if found else 0)
+            found = checkpoint.newest(self.checkpoints, self.meta, self.parts)
+            self.sums = checkpoint.parts(found[0]) if found else {}
+            metrics.drop_parts(self.parts, set(self.sums))
         if found is None:
             return edges.start(self.place.counts, hypers, data), 0
         return self.load(found[0], edges, hypers, data), found[1]
@@ -84,10 +86,10 @@ class Writer:
             self.last.result()
         self.last = self.thread.submit(self._commit, step, host, pending)
 
-    def states(self, replicas: Replica) -> dict[str, Replica]:
-        """Each row's Replica on the host, by its identity."""
+    def states(self, replicas: Replica) -> dict[tuple[str, str], Replica]:
+        """Each row's Replica on the host, by its group and identity."""
         host = self._host(replicas)
-        return {name: jax.tree.map(lambda x, r=r: x[r], host) for r, name in enumerate(self.identities)}
+        return {(self.group, name): jax.tree.map(lambda x, r=r: x[r], host) for r, name in enumerate(self.identities)}
 
     def _commit(self, step: int, host: Tree, pending: list[tuple]) -> None:
         start = time.monotonic()
@@ -98,8 +100,10 @@ class Writer:
         for path, arrays in (entry for entry in pending if len(entry) == 2):
             named = {"/".join(map(str, where)): value for where, value in _flat(self._host(arrays))}
             files.write(path, lambda p, named=named: np.savez(p, rows=self.identities, **named))
-        metrics.write_part(self.parts / f"part-{step:08d}.parquet", tables)
-        checkpoint.save(self.checkpoints, step, host, self.meta | {"step": step})
+        part = self.parts / f"part-{step:08d}.parquet"
+        metrics.write_part(part, tables)
+        self.sums[part.name] = checkpoint.sum_of(part)
+        checkpoint.save(self.checkpoints, step, host, self.meta | {"step": step, "parts": self.sums})
         ledger.log_time(self.directory, event="checkpoint", cohort=self.name, step=step, seconds=_since(start))
 
     def lines(self, ends: list[int], split: str, found: Tree, axis: int) -> pd.DataFrame:

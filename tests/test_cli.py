@@ -102,7 +102,7 @@ def test_a_sweep_starts_from_an_exported_row(swept, tmp_path, capsys):
         (["sweep", "chess"], "no study 'chess'; there are sudoku"),
         (["sweep", "sudoku", "--steps", "many"], "--steps: invalid int value: 'many'"),
         (["sweep", "sudoku", "--step", "5"], "unrecognized arguments: --step 5"),
-        (["sweep", "sudoku", "--steps", "0"], "--steps 0: at least 1 step is needed"),
+        (["sweep", "sudoku", "--steps", "0"], "--steps 0: between 1 and"),
         (["sweep", "sudoku", "--coupling", "2"], "attention=2.0: outside its range [0, 1]"),
         (["sweep", "sudoku", "--coupling", "nan"], "attention=nan: not a finite number"),
         (["sweep", "sudoku", "--coupling", "0", "--attention", "1"], "--coupling moves attention here"),
@@ -115,6 +115,9 @@ def test_a_sweep_starts_from_an_exported_row(swept, tmp_path, capsys):
         (["sweep", "sudoku", "--data", "4x4", "--init-from", "nowhere"], "no exported parameters there"),
         (["sweep", "sudoku", "--data", "4x4", "--frozen", "zzz"], "--frozen 'zzz' must match some parameters"),
         (["sweep", "sudoku", "--rating", "1"], "--rating takes two numbers, LOW and HIGH"),
+        (["sweep", "sudoku", "--average", "1"], "--average 1.0: must be at least 0 and below 1"),
+        (["sweep", "sudoku", "--frozen", "["], "--frozen '[': not a regular expression"),
+        (["sweep", "sudoku", "--data", "4x4", "--ramp-steps", "2000"], "ramp_steps 2000: more than the 1000 steps"),
         (["evaluate", "nowhere"], "nowhere: no sweep here (no config.json)"),
         (["plot", "nowhere"], "nowhere: no finished sweep here (no metrics.parquet)"),
     ],
@@ -139,9 +142,25 @@ def test_a_bad_row_is_named_or_skipped(tmp_path, capsys):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_evaluation_on_other_boards_says_what_training_saw(swept, capsys):
+    status, out, _ = run(capsys, "evaluate", swept, "--data", "4x4", "--decode", 8)
+    assert status == 0 and "split given" in out
+    assert "4x4: 4" in out and "of 6000 boards share a solution with the training boards" in out
+    status, _, err = run(capsys, "evaluate", swept, "--data", "6x6")
+    assert status == 2 and "its boards have 36 cells, the model's 16" in err
+
+
+def test_rows_are_listed_and_boards_that_contradict_themselves_refused(swept, capsys):
+    status, out, _ = run(capsys, "export", swept)
+    assert status == 0 and out.count("\n") == 4 and "seed=1 attention=1" in out
+    row = out.split()[0]
+    assert run(capsys, "sample", swept, "--row", row, "--board", "11..............")[0] == 2
+    assert run(capsys, "sample", swept, "--row", row, "--count", "1")[0] == 0
+
+
 def test_unknown_row_and_closed_pipe(swept, capsys):
     status, _, err = run(capsys, "export", swept, "--row", "zz", "--out", swept / "x")
-    assert status == 2 and "row 'zz': no such row; there are 4" in err
+    assert status == 2 and "row 'zz': no such row; there are 4: g0:" in err
     piped = f"{sys.executable} -m gidd_jax.cli plot {swept} --out {swept}/again | head -n 1"
     out = subprocess.run(["bash", "-o", "pipefail", "-c", piped], capture_output=True, text=True)
     assert out.stdout.startswith("Performance") and out.stderr == ""

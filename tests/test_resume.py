@@ -71,7 +71,7 @@ def test_added_rows_are_trained_alone_and_end_as_if_they_had_been_there(tmp_path
 
 
 def test_more_steps_under_a_constant_schedule_only(tmp_path, reference):
-    longer = Config(**{**CONFIG.__dict__, "steps": 60})
+    longer = CONFIG
     shorter = Config(**{**CONFIG.__dict__, "steps": 40})
     go(tmp_path / "constant", shorter)
     ended = go(tmp_path / "constant", longer).table
@@ -113,6 +113,48 @@ def test_other_data_under_the_same_name_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Regression, "load", lambda self, config: (None, "another"))
     with pytest.raises(InputError, match="made with other data"):
         go(tmp_path)
+
+
+def test_fewer_rows_than_before_leave_the_others_and_what_is_derived(tmp_path, reference):
+    go(tmp_path)
+    assert go(tmp_path, seed=[0], coupling=[0.0]).table.equals(reference)
+
+
+@pytest.mark.parametrize("part", ["part-00000020.parquet", "part-00000060.parquet"])
+def test_a_missing_or_torn_part_is_never_passed_over(tmp_path, reference, capsys, part):
+    go(tmp_path)
+    path = tmp_path / "metrics" / "g0-0" / part
+    path.write_bytes(path.read_bytes()[:-10])
+    if part.endswith("60.parquet"):  # the checkpoint before it stands without it
+        assert go(tmp_path).table.equals(reference)
+        assert part in capsys.readouterr().err
+        path.unlink()
+        assert go(tmp_path).table.equals(reference)
+    else:
+        with pytest.raises(InputError, match=f"{part}: missing, torn or altered"):
+            go(tmp_path)
+
+
+def test_a_start_that_fails_leaves_nothing_in_the_way(tmp_path):
+    with pytest.raises(InputError, match="a block of 1 replicas needs"):
+        go(tmp_path / "run", Config(**{**CONFIG.__dict__, "memory_limit": 1e-9}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_json_of_another_kind_is_one_line(tmp_path):
+    for text in ("[]", "{", '{"study": "regression", "groups": [{}]}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InputError, match="cannot be read"):
+            go(tmp_path)
+
+
+def test_another_version_is_said(tmp_path, capsys):
+    go(tmp_path)
+    record = ledger.read(tmp_path)
+    record["versions"]["jax"] = "0.0.1"
+    ledger.write(tmp_path, record)
+    go(tmp_path)
+    assert "jax 0.0.1 -> " in capsys.readouterr().err
 
 
 def test_another_study_and_a_foreign_directory_are_refused(tmp_path, monkeypatch):

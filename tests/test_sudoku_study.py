@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gidd_jax import sweep
+from gidd_jax.data import sudoku as sudoku_boards
 from gidd_jax.data.sudoku import violations as count_violations
 from gidd_jax.errors import InputError
 from gidd_jax.studies import sudoku, sudoku_evaluation, sudoku_model
@@ -44,9 +45,9 @@ def test_uncoupled_towers_have_no_cross_path_no_common_gradient_and_no_benefit()
 def test_a_shared_trunk_reports_no_tower_and_no_cross_path():
     rows = table(trunk="shared")
     assert not {"tower_cka", "knockout_zero_jump"} & set(rows["metric"])
-    assert np.isfinite(final(rows, "gradient_cosine", "gradient", 1.0)).all()
-    # At gradient 0 the holding head is a probe: its gradient into the trunk is 0 and the angle is not defined.
-    assert np.isnan(final(rows, "gradient_cosine", "gradient", 0.0)).all()
+    # The angle is measured with both gradients let through: a probe has one too.
+    for dial in (0.0, 1.0):
+        assert 0 < abs(final(rows, "gradient_cosine", "gradient", dial)) < 1
 
 
 def test_every_average_stands_beside_its_bins():
@@ -157,6 +158,28 @@ def test_an_oracle_decodes_every_board(monkeypatch):
         dials = sudoku_evaluation.two_head.Couplings()
         filled = sudoku_evaluation.decode(jax.random.key(k), {}, config, data, jnp.asarray(question), dials, k)
         np.testing.assert_array_equal(filled, answer)
+
+
+def test_a_ramped_row_is_no_reference_without_coupling():
+    config = sudoku.Config(**TINY)
+    columns = dict(seed=[0, 0, 0], attention=[0.0, 1.0, 0.0], ramp_from=[0.0, 0.0, 1.0], ramp_steps=[0, 0, 6])
+    rows = sweep.run(sudoku, [(config, sweep.rows(sudoku, **columns))]).table
+    gains = rows[(rows["metric"] == "benefit_jump") & (rows["step"] == 6) & (rows["split"] == "test")]
+    assert gains.set_index("ramp_from").loc[1.0, "value"] != 0
+    assert gains[gains["ramp_from"] == 0].set_index("attention").loc[0.0, "value"] == 0
+
+
+def test_the_fingerprint_watches_the_order_of_tiers(tmp_path):
+    boards = sudoku_boards.load("4x4", limit=60)
+    question, answer = ([sudoku_boards.format(row) for row in rows] for rows in (boards.question, boards.answer))
+    prints = []
+    for swap in (False, True):
+        path = tmp_path / f"{swap}.csv"
+        names = ["b" if (i % 3 == 0) == swap else "a" for i in range(60)]
+        lines = [",".join(row) for row in zip(names, question, answer, strict=True)]
+        path.write_text("\n".join(["source,question,answer", *lines]))
+        prints.append(sudoku.load(sudoku.Config(**TINY | {"data": str(path)}))[1])
+    assert prints[0] != prints[1]
 
 
 def test_tiers_out_of_range_and_dials_without_effect_are_refused():

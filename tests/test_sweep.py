@@ -44,10 +44,11 @@ def test_one_trace_whatever_the_number_of_rows(rows):
 def test_a_row_is_bitwise_the_same_alone_in_company_and_anywhere(whole):
     for seed, coupling in ((0, 0.0), (2, 1.0)):
         alone = sweep.run(STUDY, [(CONFIG, sweep.grid(STUDY, seed=[seed], coupling=[coupling]))])
-        (row,) = alone.states
+        ((group, row),) = alone.states
         crowd = sweep.grid(STUDY, seed=[*range(10, 27), seed, 99], coupling=[coupling])
         company = sweep.run(STUDY, [(CONFIG, crowd)])
-        chex.assert_trees_all_equal(alone.states[row], whole.states[row], company.states[row])
+        place = (group, row)
+        chex.assert_trees_all_equal(alone.states[place], whole.states[place], company.states[place])
         # The benefit and the like belong to several rows; what is measured on one is equal to the last bit.
         assert lines_of(alone.table, row).equals(lines_of(whole.table, row))
         assert lines_of(alone.table, row).equals(lines_of(company.table, row))
@@ -59,16 +60,18 @@ def test_permuting_rows_changes_nothing(whole):
     assert permuted.table.equals(whole.table)
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4])
-def test_devices_change_nothing(whole, devices):
+@pytest.mark.parametrize("devices", [1, 2])
+def test_the_number_of_devices_changes_at_most_the_rounding(whole, devices):
     hypers = sweep.grid(STUDY, seed=range(3), coupling=[0.0, 1.0])
     spread = sweep.run(STUDY, [(CONFIG, hypers)], devices=jax.devices()[:devices])
-    assert spread.table.equals(whole.table)
+    np.testing.assert_allclose(spread.table["value"], whole.table["value"], rtol=1e-4, atol=1e-6)
+    if devices > 1:  # XLA compiles for one device or for several
+        assert spread.table.equals(whole.table)
 
 
 def compiled(rows, devices):
-    place = program.layout(rows, CONFIG.width or 4, devices)
     config = sweep.resolved(CONFIG, None, "cpu")
+    place = program.layout(rows, config.width, devices)
     hypers = jax.tree.map(place.place, sweep.grid(STUDY, seed=range(rows)))
     data = jax.device_put(STUDY.load(config)[0], place.replicated)
     edges = program.programs(STUDY, config, place.mesh)
@@ -114,7 +117,7 @@ def test_a_poisoned_row_is_frozen_alone_and_reported(whole):
     assert int(poisoned.failed_at) == 12
     assert np.isfinite(poisoned.state.params["w"]).all()
     chex.assert_trees_all_equal(healthy, whole.states[next(iter(result.states))])
-    dead = result.table[result.table["row"] == list(result.states)[1]]
+    dead = result.table[result.table["row"] == list(result.states)[1][1]]
     train = dead[(dead["split"] == "train") & (dead["metric"] == "loss")].set_index("step")["value"]
     assert np.isfinite(train[[5, 10, 15]]).all()  # steps 10 and 11 of the third interval still count
     assert train[[20, 25, 40]].isna().all()
@@ -131,15 +134,18 @@ def test_groups_stand_in_one_table():
     hypers = sweep.grid(STUDY, seed=[0, 1])
     both = sweep.run(STUDY, [(CONFIG, hypers), (Config(steps=40, log_every=5, eval_every=20, size=4), hypers)])
     assert both.table.groupby("group").size().to_dict().keys() == {"g0", "g1"}
+    sizes = {group: replica.state.params["w"].shape for (group, _), replica in both.states.items()}
+    assert sizes == {"g0": (8,), "g1": (4,)}
 
 
-def test_rows_that_do_not_fit_wait_and_come_out_the_same(whole, capsys):
+def test_rows_that_do_not_fit_wait_and_come_out_the_same(capsys):
     hypers = sweep.grid(STUDY, seed=range(3), coupling=[0.0, 1.0])
     tight = Config(**{**CONFIG.__dict__, "memory_limit": needed(6) * 0.99999})
+    whole = sweep.run(STUDY, [(CONFIG, hypers)], devices=jax.devices()[:1])
     split = sweep.run(STUDY, [(tight, hypers)], devices=jax.devices()[:1])
-    assert "training 4 at a time" in capsys.readouterr().err
+    assert "training 5 at a time" in capsys.readouterr().err
     assert split.table.equals(whole.table)
-    with pytest.raises(InputError, match=r"a block of 4 replicas needs .* lower --width or --batch"):
+    with pytest.raises(InputError, match=r"a block of 1 replicas needs .* lower --width or --batch"):
         sweep.run(STUDY, [(Config(**{**CONFIG.__dict__, "memory_limit": 1e-9}), hypers)])
 
 
@@ -150,3 +156,13 @@ def needed(rows):
     a = edges.advance.lower(place.counts, replicas, hypers, data, first, first).compile().memory_analysis()
     total = a.argument_size_in_bytes + a.output_size_in_bytes - a.alias_size_in_bytes + a.temp_size_in_bytes
     return total / 2**30
+
+
+def test_blocks_of_several_rows_differ_by_rounding_only(whole):
+    """Vmapped rows stand in lanes of one kernel: what differs from rows alone is the last bits."""
+    wide = Config(**{**CONFIG.__dict__, "width": 4})
+    hypers = sweep.grid(STUDY, seed=range(3), coupling=[0.0, 1.0])
+    blocks = sweep.run(STUDY, [(wide, hypers)])
+    np.testing.assert_allclose(blocks.table["value"], whole.table["value"], rtol=1e-4, atol=1e-6)
+    again = sweep.run(STUDY, [(wide, sweep.grid(STUDY, seed=range(3), coupling=[0.0, 1.0]))])
+    assert again.table.equals(blocks.table)

@@ -37,19 +37,25 @@ def benefit(table: pd.DataFrame, dial: str) -> pd.DataFrame:
     """What coupling buys each head: B(K) = loss(K=0) - loss(K), nats; above 0 the coupling helps.
 
     Rows `benefit_jump` and `benefit_holding`, also by t bin. The partner at K=0 has the same group, seed, other hypers,
-    step, split and bin; a row without one is left out. At K=0 the benefit is exactly 0.
+    step, split and bin, and was uncoupled throughout (no ramp from elsewhere); a row without one is left out. At K=0
+    the benefit is exactly 0.
     """
     require_dial(table, dial)
     losses = table[table["metric"].isin(list(_BENEFITS))]
     same = ["group", *(name for name in settings(table) if name != dial), "step", "split", "metric", "bin"]
-    uncoupled = losses.loc[losses[dial] == 0, [*same, "value"]]
+    ramps = [name for name in ("ramp_from", "ramp_steps") if name in losses]
+    never = losses[dial] == 0
+    if ramps:
+        never &= (losses[ramps] == 0).any(axis=1)
+    same = [name for name in same if name not in ramps]
+    uncoupled = losses.loc[never, [*same, "value"]].drop_duplicates(same)
     pairs = losses.merge(uncoupled, on=same, suffixes=("", "_uncoupled"), validate="many_to_one")
     gains = pairs.assign(value=pairs["value_uncoupled"] - pairs["value"], metric=pairs["metric"].map(_BENEFITS))
     return gains[table.columns]
 
 
 def holding_excess(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows `holding_excess`: holding loss minus the oracle's floor for the same boards, nats, also by t bin."""
+    """Rows `holding_excess`: holding loss minus the oracle's floor over all boards and times, nats, also by t bin."""
     losses = table[table["metric"].isin(list(_EXCESSES))]
     floors = table[table["metric"].isin(list(_EXCESSES.values()))]
     same = ["group", "row", "step", "split", "bin"]
@@ -86,6 +92,6 @@ def require_dial(table: pd.DataFrame, dial: str) -> None:
 
 
 def _on_split(table: pd.DataFrame, preference: tuple[str, ...]) -> pd.DataFrame:
-    rank = table["split"].map({split: place for place, split in enumerate(preference)}).astype(float)
+    rank = table["split"].map({split: place for place, split in enumerate(preference)}).astype(float).fillna(-1)
     best = rank.groupby([table["group"], table["metric"]], observed=True).transform("min")
     return table[rank == best]

@@ -20,6 +20,8 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--clues", help="exact number of given cells, or a range like 20-29")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same puzzles [0]")
     args = parser.parse_args(arguments)
+    if args.out.is_dir():
+        raise InputError(f"{args.out}: is a folder; give a file")
     if not args.out.parent.is_dir():
         raise InputError(f"{args.out}: its folder does not exist; make it first")
     if not FAST:

@@ -1,6 +1,7 @@
 """``gidd-jax sample DIR --row ID``: one row completes boards, shown beside what was given."""
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 
@@ -14,7 +15,9 @@ EXAMPLE = "gidd-jax sample runs/a --row 3f2a --board 1...............  --k 1"
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Prints each board, completed, with its violations and, where the answer is known, the cells that are right."""
     parser.add_argument("directory", type=pathlib.Path, metavar="DIR", help="a sweep")
-    parser.add_argument("--row", required=True, metavar="ID", help="first digits of the row's identity (see the table)")
+    parser.add_argument(
+        "--row", required=True, metavar="ID", help="first digits of the row's identity (gidd-jax export DIR lists them)"
+    )
     parser.add_argument("--board", nargs="+", metavar="CELLS", help="boards, '.' or '0' for a blank")
     parser.add_argument("--count", type=int, default=2, metavar="N", help="test boards, where no --board is given [2]")
     parser.add_argument("--k", type=int, default=1, metavar="K", help="cells committed a pass [1]")
@@ -30,7 +33,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
     study = flags.study(ledger.read(args.directory)["study"])
     entry, config, hyper, params = export.load_row(study, args.directory, args.row)
-    data, _ = study.load(config)
+    data, _ = study.load(dataclasses.replace(config, init_from=""))
     question, answer = _boards(args, data)
     run_decoder = jax.jit(functools.partial(decode, config=config, data=data, k=args.k))
     filled = run_decoder(jax.random.key(args.seed), params, question=question, dials=final_couplings(hyper, config))
@@ -45,14 +48,19 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
 
 def _boards(args: argparse.Namespace, data: dict) -> tuple[np.ndarray, np.ndarray | None]:
-    from gidd_jax.data.sudoku import Box, parse
+    from gidd_jax.data.sudoku import Box, parse, units
     from gidd_jax.errors import InputError
 
     if args.k < 1 or args.count < 1:
         raise InputError("--k and --count start at 1")
     if args.board:
         box = Box.of(data["question"].shape[1])
-        return np.stack([parse(text, box) for text in args.board]), None
+        boards = np.stack([parse(text, box) for text in args.board])
+        for text, board in zip(args.board, boards, strict=True):
+            rows = board[units(box)]
+            if any(len(set(unit[unit > 0])) < np.count_nonzero(unit) for unit in rows):
+                raise InputError(f"board {text}: a row, column or box holds a digit twice")
+        return boards, None
     first, have = data["start"][2, 0], data["count"][2, 0]
     index = first + np.arange(min(args.count, have))
     return data["question"][index], data["answer"][index]

@@ -3,6 +3,8 @@
 This module *is* the study: ``init``, ``step`` and ``evaluate`` are pure functions of one replica.
 """
 
+import dataclasses
+import hashlib
 import sys
 
 import jax
@@ -25,6 +27,8 @@ name = "sudoku"
 unit = "boards"
 splits = ("validation", "test")
 presets = {"posts": POSTS}
+unfiltered = {"data_split": "train", "rating": (), "clues": (), "source": "", "limit": 0, "init_from": ""}
+"""What chose the training boards, set back for boards of another file."""
 
 
 def per_step(config: Config) -> int:
@@ -73,21 +77,44 @@ def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
     if config.augment and kind == "class":
         # Present or absent, not true or false: a key of the pytree is static, so no unused symmetry is ever drawn.
         data["augment"] = np.zeros(0, np.uint8)
-    fingerprint = f"{kind}-{boards.fingerprint()}"
+    digest = hashlib.sha256(repr(names).encode())
+    for name in ("question", "answer", "start", "count"):
+        digest.update(np.ascontiguousarray(data[name]))
+    fingerprint = f"{kind}-{digest.hexdigest()}"
     if config.init_from:
         data["params"], digest = export.read_params(config.init_from)
         fingerprint += f"-{digest}"
     return data, fingerprint
 
 
+def overlap(config: Config, other: str) -> str:
+    """How much of another file the training boards give away, for people."""
+    from gidd_jax.data.sudoku import load as load_boards
+    from gidd_jax.data.sudoku.split import class_hash, grid_hash
+
+    trained, _ = load(dataclasses.replace(config, init_from=""))
+    boards = load_boards(other, skip_bad=config.skip_bad)
+    symmetric = "augment" in trained
+    solutions, seen = boards.answer, trained["answer"][: trained["count"][0, 0]]
+    if solutions.shape[1] != seen.shape[1]:
+        raise InputError(f"{other}: its boards have {solutions.shape[1]} cells, the model's {seen.shape[1]}")
+    name = class_hash if symmetric else grid_hash
+    shared = np.isin(name(solutions, boards.box), name(seen, boards.box)).sum()
+    what = "solution up to symmetry" if symmetric else "solution"
+    return f"{other}: {shared} of {len(boards)} boards share a {what} with the training boards"
+
+
 def check(hypers: Hyper, config: Config, data: Tree) -> None:
     """Raises InputError, before anything compiles, for a dial that moves nothing or a tier without boards."""
     shape(config, data)
     for dial, without in (("attention", config.trunk == "shared"), ("gate", not config.gated)):
-        if without and np.any(getattr(hypers, dial) > 0):
+        ramped = dial == config.dial and np.any((hypers.ramp_steps > 0) & (hypers.ramp_from > 0))
+        if without and (ramped or np.any(getattr(hypers, dial) > 0)):
             raise InputError(
                 f"{dial} > 0 moves nothing here: it needs {'--gated' if dial == 'gate' else '--trunk towers'}"
             )
+    if np.any(hypers.ramp_steps > config.steps):
+        raise InputError(f"ramp_steps {hypers.ramp_steps.max()}: more than the {config.steps} steps there are")
     tiers = data["count"].shape[1]
     for tier in np.unique(hypers.tier):
         if tier >= tiers or not data["count"][:, tier].all():

@@ -39,9 +39,10 @@ def evaluate(
             found["tower_cka"] = probes.cka(*(x.reshape(-1, x.shape[-1]) for x in heads.features))
         return found
 
-    found = _over_batches(batch_metrics, shown, config.batch)
+    size = _batch(config)
+    found = _over_batches(batch_metrics, shown, size)
     found |= _separation(found)
-    first = jax.tree.map(lambda x: x[: config.batch], shown)
+    first = jax.tree.map(lambda x: x[:size], shown)
     found["gradient_cosine"] = gradient_cosine(params, config, data, first, dials)
     floors = oracle.holding_floors(
         model.digits, float(config.noise == "uniform"), oracle.clamped_times(1 / model.cells), config.label
@@ -53,8 +54,11 @@ def evaluate(
 def gradient_cosine(params: Tree, config: Config, data: Tree, shown: Noised, dials: two_head.Couplings) -> Mean:
     """Cosine between the gradients of the two losses on all parameters but the heads' read-outs.
 
-    Over both towers where there are two: exactly 0 for uncoupled ones, whose gradients share no parameter.
+    Taken with both heads' gradients let through whole, so that it is defined at a gradient dial of 0 too. Over both
+    towers where there are two: exactly 0 for uncoupled ones, whose gradients share no parameter.
     """
+
+    dials = dials._replace(gradient=1.0, gradient_jump=1.0)
 
     def one(weights: jax.Array) -> Tree:
         def value(params: Tree) -> jax.Array:
@@ -75,11 +79,17 @@ def _held_out(
     time_key: PRNGKey, noise_key: PRNGKey, hyper: Hyper, config: Config, data: Tree, split: jax.Array
 ) -> Noised:
     """The evaluation's boards, evenly spread over the tier, at times evenly spread over (0,1)."""
-    count = -(-config.eval_boards // config.batch) * config.batch
+    size = _batch(config)
+    count = -(-config.eval_boards // size) * size
     question, answer = _boards(hyper, data, split, count)
     # Golden-ratio steps: even over any stretch of boards, whatever their order.
     t = (jax.random.uniform(time_key) + jnp.arange(count) * GOLDEN) % 1.0
     return noised(noise_key, config, question, answer, jnp.maximum(t, 1 / question.shape[1]))
+
+
+def _batch(config: Config) -> int:
+    # Taking the other tower's features from another board needs another board.
+    return max(config.batch, 2)
 
 
 def _boards(hyper: Hyper, data: Tree, split: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
@@ -137,11 +147,12 @@ def _decoded(
             "violations": Mean(violations(filled).sum(), len(right)),
         }
 
+    passes = sorted({min(k, question.shape[1]) for k in config.decode})
     # One compiled decoder serves every k.
-    found = jax.lax.map(one, jnp.asarray(config.decode))
+    found = jax.lax.map(one, jnp.asarray(passes))
     return {
         f"{name}@{k}": Mean(total[i], weight[i])
-        for i, k in enumerate(config.decode)
+        for i, k in enumerate(passes)
         for name, (total, weight) in found.items()
     }
 

@@ -1,10 +1,13 @@
 """What a Sudoku sweep may set: the traced Hypers of a row and the static Config of a group."""
 
 import dataclasses
+import pathlib
+import re
 from typing import Annotated, NamedTuple
 
 from gidd_jax import optim
 from gidd_jax.config import Dial, RunConfig, setting
+from gidd_jax.data.sudoku.bundle import NAMES as BUNDLED
 from gidd_jax.errors import InputError
 from gidd_jax.models import two_head
 
@@ -31,7 +34,9 @@ class Hyper(NamedTuple):
 class Config(RunConfig):
     """What shapes the program or says what the boards are."""
 
-    data: str = setting("9x9", "CSV or parquet file, Hugging Face name, or bundled boards: 4x4, 6x6, 9x9")
+    data: str = setting(
+        "9x9", "CSV or parquet file, Hugging Face name, or bundled boards: 4x4, 6x6, 9x9", execution=True
+    )
     data_split: str = setting("train", "split of a Hugging Face data set to read")
     rating: tuple[int, ...] = setting((), "keep boards rated LOW to HIGH")
     clues: tuple[int, ...] = setting((), "keep boards with LOW to HIGH clues")
@@ -62,7 +67,7 @@ class Config(RunConfig):
     average: float = setting(0.0, "decay of the running average of parameters used in evaluation (0: none)")
     clip: float = setting(0.0, "bound on the global gradient norm (0: none)")
     frozen: str = setting("", "regular expression of parameter paths that do not train")
-    init_from: str = setting("", "start from the parameters of an exported row")
+    init_from: str = setting("", "start from the parameters of an exported row", execution=True)
     eval_boards: int = setting(256, "held-out boards of an evaluation")
     decode_boards: int = setting(64, "held-out boards decoded in an evaluation")
     decode: tuple[int, ...] = setting((10, 81), "cells committed a pass, for each decoding")
@@ -76,6 +81,17 @@ class Config(RunConfig):
                 raise InputError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: must be at least 1")
         if any(k < 1 for k in self.decode):
             raise InputError(f"--decode {' '.join(map(str, self.decode))}: at least 1 cell a pass")
+        if not 0 <= self.average < 1:
+            raise InputError(f"--average {self.average}: must be at least 0 and below 1")
+        try:
+            re.compile(self.frozen)
+        except re.error as error:
+            raise InputError(f"--frozen {self.frozen!r}: not a regular expression ({error})") from error
+        # A sweep may go on from another directory; what the files hold is watched by the data fingerprint.
+        for name in ("data", "init_from"):
+            path = pathlib.Path(getattr(self, name))
+            if getattr(self, name) and str(path) not in BUNDLED and path.exists():
+                object.__setattr__(self, name, str(path.absolute()))
         for flag, span in (("rating", self.rating), ("clues", self.clues)):
             if span and (len(span) != 2 or span[0] > span[1]):
                 raise InputError(f"--{flag} takes two numbers, LOW and HIGH")

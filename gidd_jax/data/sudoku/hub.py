@@ -1,5 +1,6 @@
 """Files of a `datasets` repository, from a local folder or from the Hugging Face hub."""
 
+import logging
 import pathlib
 from collections.abc import Iterator
 
@@ -18,6 +19,8 @@ def parts(name: str, split: str, skipped: list[int]) -> list[tuple[str, Iterator
     """
     import datasets
 
+    # A hub that does not answer is told of once, below.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
         builder = datasets.load_dataset_builder(name)
         files = builder.config.data_files or {}

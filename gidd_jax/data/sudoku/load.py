@@ -1,5 +1,7 @@
 """Boards from a file, a `datasets` repository, the Hugging Face hub, or the package itself."""
 
+import collections
+import contextlib
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +13,7 @@ from gidd_jax.data.sudoku.boards import UNRATED, Boards, join
 from gidd_jax.errors import InputError
 
 Range = tuple[int, int]
-MEND = "mend the row or pass skip_bad=True"
+MEND = "mend the row, or drop such rows with --skip-bad (skip_bad=True)"
 
 
 def load(
@@ -86,9 +88,17 @@ def _blocks(parts: list, box: Box | None, skipped: list[int]) -> Iterator[Boards
                 continue
             columns = columns.combine_chunks()
             if box is None:
-                box = _first_box(columns, label)
+                box = _usual_box(columns) if skipped else _first_box(columns, label)
             yield _checked(columns, label, row, box, skipped)
             row += len(columns)
+
+
+def _usual_box(columns: "pyarrow.Table") -> Box:
+    """The box of most questions: where bad rows are dropped, the first may be one."""
+    for length, _ in collections.Counter(map(len, map(str, columns["question"].to_pylist()))).most_common():
+        with contextlib.suppress(InputError):
+            return Box.of(length)
+    return Box(3, 3)
 
 
 def _first_box(columns: "pyarrow.Table", label: str) -> Box:

@@ -78,7 +78,7 @@ def _csv(path: pathlib.Path, skipped: list[int]) -> Iterator["pyarrow.Table"]:
             row = crooked[0]
             raise InputError(
                 f"{path}, row {row.number - 1}: {row.actual_columns} fields where the header has "
-                f"{row.expected_columns}; mend the row or pass skip_bad=True"
+                f"{row.expected_columns}; mend the row, or drop such rows with --skip-bad (skip_bad=True)"
             ) from None
         raise InputError(f"{path}: this is not a CSV file ({str(error).splitlines()[0]})") from None
 
