@@ -9,6 +9,9 @@ from gidd_jax import corruption, losses, schedules
 from gidd_jax.errors import InputError
 from gidd_jax.losses import divergence
 
+pytestmark = pytest.mark.slow  # most of a minute of compiling
+
+
 MIXES = {
     "hybrid": lambda V, m: (schedules.hybrid(V, m, 0.2), 0.6),
     "hybrid g2": lambda V, m: (schedules.hybrid(V, m, 0.5, 2.0), 0.3),

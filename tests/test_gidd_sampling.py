@@ -11,6 +11,9 @@ from scipy import stats
 
 from gidd_jax import corruption, losses, sampling, schedules
 
+pytestmark = pytest.mark.slow  # most of a minute of compiling
+
+
 V, MASK, S = 4, 3, 3
 ALPHA = 1e-3
 STATES = np.array(list(itertools.product(range(V), repeat=S)))

@@ -83,6 +83,7 @@ def test_strong_coupling_keeps_its_digits():
     np.testing.assert_allclose(kuramoto.stationary_r(K, "student_t"), np.sqrt(1 - 3 / K**2), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", kuramoto.DISTRIBUTIONS)
 def test_derivatives_are_those_of_the_root(distribution):
     def r(K, scale):
@@ -184,6 +185,7 @@ def test_velocity_is_the_sum_over_pairs(crowd):
     np.testing.assert_allclose(kuramoto.velocity(theta, omega, 1.9), omega[None] + 1.9 * pairs, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_r_is_differentiable_along_a_path_and_at_zero(crowd):
     theta0, omega = crowd
 

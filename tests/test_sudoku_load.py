@@ -17,7 +17,7 @@ from gidd_jax.errors import InputError
 BOARDS = bundle.read("9x9")[::4000]
 QUESTIONS = [sudoku.format(board) for board in BOARDS.question]
 ANSWERS = [sudoku.format(board) for board in BOARDS.answer]
-MEND = "; mend the row or pass skip_bad=True"
+MEND = "; mend the row, or drop such rows with --skip-bad (skip_bad=True)"
 
 
 def rows(count=10):

@@ -42,6 +42,7 @@ def test_uncoupled_towers_have_no_cross_path_no_common_gradient_and_no_benefit()
     assert 0 < final(rows, "tower_cka", "attention", 0.0) < 1
 
 
+@pytest.mark.slow
 def test_a_shared_trunk_reports_no_tower_and_no_cross_path():
     rows = table(trunk="shared")
     assert not {"tower_cka", "knockout_zero_jump"} & set(rows["metric"])
@@ -64,7 +65,7 @@ def test_every_average_stands_beside_its_bins():
 SLOW = pytest.mark.slow
 VARIANTS = [
     pytest.param(dict(noise="masked"), marks=SLOW),
-    dict(gated=True, dial="gate", low_discrepancy=True),
+    pytest.param(dict(gated=True, dial="gate", low_discrepancy=True), marks=SLOW),
     pytest.param(dict(label="wrong", decode_by="confidence", dtype="bfloat16"), marks=SLOW),
     pytest.param(dict(iterations=3, positions="rope", time=True, average=0.9, clip=1.0), marks=SLOW),
     pytest.param(dict(schedule="cosine", warmup=2, frozen="token"), marks=SLOW),

@@ -428,6 +428,7 @@ def test_program_does_not_grow_with_iterations():
     assert equations(3) == equations(9)
 
 
+@pytest.mark.slow
 def test_iterated_model_learns():
     """Digit of the mirrored cell: the loss at every iteration falls well below log 4 = 1.39 nats."""
     config = tiny(d_model=32, d_ff=64, iterations=3, dropout=0.02)
