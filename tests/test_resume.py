@@ -9,6 +9,7 @@ import textwrap
 import time
 
 import jax
+import numpy as np
 import pytest
 
 from gidd_jax import checkpoint, ledger, sweep
@@ -53,6 +54,13 @@ def test_killed_between_part_and_checkpoint_the_table_ends_equal(tmp_path, monke
     assert step not in checkpoint.steps(tmp_path / "run" / "checkpoints" / cohort.name)
     assert go(tmp_path / "run").table.equals(reference)
     assert not list((tmp_path / "run").rglob(".pending*"))
+
+
+def test_arrays_of_an_evaluation_lie_beside_the_table(tmp_path):
+    result = go(tmp_path)
+    with np.load(tmp_path / "arrays" / "g0-0-00000060-test.npz", allow_pickle=False) as arrays:
+        for row, weights in zip(arrays["rows"], arrays["weights"], strict=True):
+            np.testing.assert_array_equal(weights, result.states["g0", str(row)].state.params["w"])
 
 
 def test_a_finished_sweep_trains_nothing_again(tmp_path, reference):

@@ -386,3 +386,13 @@ def test_a_million_boards_load_within_30_seconds(tmp_path):
     start = time.process_time()
     assert len(sudoku.load(tmp_path / "many.csv")) == 1_000_000
     assert time.process_time() - start < 30
+
+
+@pytest.mark.parametrize("first", ["1234", "1" * 15, "1" * 36])
+def test_a_bad_first_row_is_skipped_like_any_other(tmp_path, first):
+    boards = sudoku.load("4x4", limit=12)
+    rows = [f"{sudoku.format(q)},{sudoku.format(a)}" for q, a in zip(boards.question, boards.answer, strict=True)]
+    path = tmp_path / "boards.csv"
+    path.write_text("\n".join(["question,answer", f"{first},{first}", *rows]) + "\n")
+    kept = sudoku.load(path, skip_bad=True)
+    assert (len(kept), kept.skipped, kept.box) == (12, 1, sudoku.Box(2, 2))

@@ -170,6 +170,12 @@ def test_a_ramped_row_is_no_reference_without_coupling():
     assert gains[gains["ramp_from"] == 0].set_index("attention").loc[0.0, "value"] == 0
 
 
+@pytest.mark.slow
+def test_shuffling_takes_another_board_even_in_batches_of_one():
+    rows = table(batch=1)
+    assert final(rows, "knockout_shuffle_jump", "attention", 1.0) != 0
+
+
 def test_the_fingerprint_watches_the_order_of_tiers(tmp_path):
     boards = sudoku_boards.load("4x4", limit=60)
     question, answer = ([sudoku_boards.format(row) for row in rows] for rows in (boards.question, boards.answer))
