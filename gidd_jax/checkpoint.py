@@ -13,7 +13,9 @@ import sys
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gidd_jax.errors import InputError
 from gidd_jax.files import sync_tree, write_text
@@ -29,8 +31,8 @@ def save(directory: pathlib.Path, step: int, state: Tree, meta: dict[str, Any]) 
     pending = directory / f".pending-{step:08d}"
     shutil.rmtree(pending, ignore_errors=True)
     pending.mkdir(parents=True)
-    with ocp.StandardCheckpointer() as writer:
-        writer.save((pending / "state").absolute(), state)
+    with _checkpointer() as writer:
+        writer.save((pending / "state").absolute(), args=ocp.args.PyTreeSave(jax.tree.map(_savable, state)))
     write_text(pending / "meta.json", json.dumps(meta, indent=1))
     write_text(pending / SUMS, json.dumps(_sums(pending), indent=1))
     sync_tree(pending)
@@ -102,13 +104,13 @@ def newest(
 
 
 def restore(path: pathlib.Path, like: Tree) -> Tree:
-    """The state at ``path`` in the types, shapes, dtypes and shardings of ``like`` (ShapeDtypeStructs).
+    """The state at ``path`` on the host, in the types, shapes and dtypes of ``like`` (numpy arrays).
 
     Raises InputError where it does not fit: Orbax itself would cast a dtype silently.
     """
-    with ocp.StandardCheckpointer() as reader:
+    with _checkpointer() as reader:
         try:
-            state = reader.restore((path / "state").absolute(), like)
+            state = reader.restore((path / "state").absolute(), args=ocp.args.PyTreeRestore(like, _on_host(like)))
         except (ValueError, KeyError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"{path}: does not fit this sweep: {reason}") from error
@@ -121,8 +123,9 @@ def restore(path: pathlib.Path, like: Tree) -> Tree:
 
 def restore_raw(path: pathlib.Path) -> dict[str, Any]:
     """The state at ``path`` as nested dicts of arrays, whatever types it had."""
-    with ocp.StandardCheckpointer() as reader:
-        return reader.restore((path / "state").absolute())
+    with _checkpointer() as reader:
+        saved = reader.metadata((path / "state").absolute()).item_metadata.tree
+        return reader.restore((path / "state").absolute(), args=ocp.args.PyTreeRestore(saved, _on_host(saved)))
 
 
 def sum_of(path: pathlib.Path) -> str:
@@ -133,3 +136,37 @@ def sum_of(path: pathlib.Path) -> str:
 def _sums(path: pathlib.Path) -> dict[str, str]:
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != SUMS)
     return {str(p.relative_to(path)): sum_of(p) for p in files}
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """Orbax for this process alone: hosts under ``jax.distributed`` write rows of their own and never wait."""
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"host{here}"
+    )
+    arrays = ocp.type_handlers.ArrayHandler(primary_host=here, use_replica_parallel=False, array_metadata_store=None)
+    kinds = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone, type_handler_registry=kinds)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _savable(leaf: Any) -> Any:
+    """A leaf as Orbax will write it from this process.
+
+    Among several processes it writes numpy arrays from the first only, and of a jax.Array the first replica: so this
+    process takes that place in an array said to be replicated over one device of its own and one of another's.
+    """
+    if jax.process_count() == 1:
+        return leaf
+    here = jax.local_devices()[0]
+    other = next(device for device in jax.devices() if device.process_index != here.process_index)
+    sharding = NamedSharding(Mesh(np.array([here, other]), ("host",)), PartitionSpec())
+    return jax.make_array_from_single_device_arrays(np.shape(leaf), sharding, [jax.device_put(leaf, here)])
+
+
+def _on_host(tree: Tree) -> Tree:
+    return jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -308,3 +310,49 @@ def test_two_hosts_share_the_rows_and_leave_the_table_of_one(tmp_path):
     assert ledger.table(tmp_path / "both").equals(ledger.table(tmp_path / "alone"))
     # One host goes on with the rows of both.
     assert go(tmp_path / "both", **HYPERS | {"seed": range(4)}).table["row"].nunique() == 8
+
+
+def test_two_processes_under_jax_distributed_leave_the_table_of_one(tmp_path):
+    """Each writes its own rows and checkpoints; killed and joined again, then one goes on alone with all of them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [
+        sys.executable,
+        "-m",
+        "gidd_jax.cli",
+        "sweep",
+        "kuramoto",
+        "--oscillators",
+        "8",
+        "--steps",
+        "40",
+        "--quiet",
+    ]
+    command += [
+        "--seeds",
+        "0",
+        "1",
+        "2",
+        "--coupling",
+        "1",
+        "2",
+        "--burn-in",
+        "10",
+        "--checkpoint-every",
+        "20",
+        "--out",
+    ]
+    joined = [*command, str(tmp_path / "both"), "--coordinator", address, "--hosts", "2", "--host"]
+    calls = [[*joined, "0"], [*joined, "1"], [*command, str(tmp_path / "alone")]]
+    for process in [subprocess.Popen(call, stderr=subprocess.PIPE) for call in calls]:
+        _, told = process.communicate()
+        assert process.returncode == 0, told.decode()[-2000:]
+    both = tmp_path / "both"
+    assert {path.name for path in (both / "checkpoints").iterdir()} == {"g0-0", "g0-1"}
+    assert ledger.table(both).equals(ledger.table(tmp_path / "alone"))
+    # One process goes on from what each of the two had saved.
+    for path in [both / "metrics.parquet", *both.glob("checkpoints/*/00000040")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    subprocess.run([*command, str(both)], check=True, capture_output=True)
+    assert ledger.table(both).equals(ledger.table(tmp_path / "alone"))

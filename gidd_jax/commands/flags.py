@@ -90,5 +90,23 @@ def prepare_jax(host_devices: int = 0, deterministic: bool = False) -> None:
         jax.config.update("jax_num_cpu_devices", host_devices)
 
 
+def join_hosts(coordinator: str | None, host: int, hosts: int) -> tuple[int, int]:
+    """(which host this is, how many there are): as said, or as ``jax.distributed`` counts them once it is joined.
+
+    ``coordinator`` is the first host's address, or "auto" where the cluster (SLURM, a TPU pod) tells all three. Raises
+    InputError where it does not.
+    """
+    if coordinator is None:
+        return host, hosts
+    import jax
+
+    try:
+        jax.distributed.initialize(*(() if coordinator == "auto" else (coordinator, hosts, host)))
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"--coordinator {coordinator}: {reason}; give HOST:PORT with --hosts and --host") from error
+    return jax.process_index(), jax.process_count()
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"

@@ -25,12 +25,16 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--deterministic", action="store_true", help="GPU: bitwise repeatable, slower")
     parser.add_argument("--hosts", type=int, default=1, metavar="N", help="machines that share the rows and --out [1]")
     parser.add_argument("--host", type=int, default=0, metavar="I", help="which of them this is, from 0 [0]")
+    parser.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="join them by jax.distributed (auto: ask the cluster)"
+    )
     flags.add_dials(parser, study.Hyper)
     flags.add_settings(parser, study.Config)
     args = parser.parse_args(arguments)
 
     config = flags.settings(args, study.Config, _presets(study).get(args.preset))
     flags.prepare_jax(args.host_devices, args.deterministic)
+    index, count = flags.join_hosts(args.coordinator, args.host, args.hosts)
     from gidd_jax import progress, sweep
     from gidd_jax.commands import plot
 
@@ -39,12 +43,12 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     # Orbax tells of shardings it restores without; ours are set afterwards.
     warnings.filterwarnings("ignore", module="orbax")
     try:
-        bar, host = progress.quiet if args.quiet else progress.bar, sweep.Host(args.host, args.hosts)
+        bar, host = progress.quiet if args.quiet else progress.bar, sweep.Host(index, count)
         result = sweep.run(study, [(config, hypers)], out, bar, host=host)
     except sweep.Interrupted as stopped:
         print(f"gidd-jax: {stopped}", file=sys.stderr)
         return 130
-    if args.host == 0:
+    if index == 0:
         plot.show(out, result.table)
     return 0
 
