@@ -218,7 +218,7 @@ def test_rating_that_is_no_number(tmp_path):
 
 
 def test_rows_keep_their_number_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("gidd_jax.data.sudoku.table.BLOCK", 1000)
+    monkeypatch.setattr("gidd_jax.data.tables.BLOCK", 1000)
     path = write(tmp_path / "some.csv", rows() * 20)
     assert same(sudoku.load(path)[:10])
     assert len(sudoku.load(path)) == 200

@@ -13,7 +13,6 @@ from gidd_jax.data.sudoku.boards import UNRATED, Boards, join
 from gidd_jax.errors import InputError
 
 Range = tuple[int, int]
-MEND = "mend the row, or drop such rows with --skip-bad (skip_bad=True)"
 
 
 def load(
@@ -122,7 +121,7 @@ def _checked(columns: "pyarrow.Table", label: str, row: int, box: Box, skipped: 
             field, what = check.explain(int(found[first]), text["question"], text["answer"], box)
         else:
             field, what = "rating", f"{text['rating']!r} is not a whole number"
-        raise InputError(f"{label}, row {row + first}, {field}: {what}; {MEND}")
+        raise InputError(f"{label}, row {row + first}, {field}: {what}; {table.MEND}")
     sources, codes = _sources(texts.get("source"), pathlib.PurePath(label).stem, len(question))
     if skipped:
         skipped[0] += int(bad.sum())

@@ -4,12 +4,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from gidd_jax.data.deal import mix, places
 from gidd_jax.data.sudoku.board import Box
 from gidd_jax.data.sudoku.boards import Boards
 from gidd_jax.errors import InputError
-
-FEW = 1000
-"""Below so many different solutions the shares are cut by rank, since by threshold they would be too uneven."""
 
 CHUNK = 1 << 16
 """Grids worked on at once, so that the steps stay in the cache."""
@@ -42,17 +40,13 @@ def split(boards: Boards, seed: int = 0, fractions: tuple[float, float] = (0.1, 
         raise InputError(f"fractions {validation} and {test}: give two shares above 0 that leave some for training")
     by_class = boards.box.rows == boards.box.cols and boards.box.size >= 9
     hashes = (class_hash if by_class else grid_hash)(boards.answer, boards.box)
-    values, back = np.unique(_mix(hashes ^ _mix(np.array([seed % 2**64], np.uint64))), return_inverse=True)
-    if len(values) < FEW:
-        place = (np.arange(len(values)) + 0.5) / len(values)
-    else:
-        place = values.astype(np.float64) / 2.0**64
-    part = np.select([place < validation, place < validation + test], [1, 2], 0)[back]
+    place, different = places(hashes, seed)
+    part = np.select([place < validation, place < validation + test], [1, 2], 0)
     parts = [boards[part == each] for each in range(3)]
     for name, each in zip(("train", "validation", "test"), parts, strict=True):
         if not len(each):
             raise InputError(
-                f"{boards.name}: {len(boards)} boards have {len(values)} different solutions, too few for a {name} "
+                f"{boards.name}: {len(boards)} boards have {different} different solutions, too few for a {name} "
                 f"part with fractions {validation} and {test}; give more boards or larger fractions"
             )
     return Splits(*parts, kind="class" if by_class else "grid")
@@ -62,7 +56,7 @@ def grid_hash(answer: np.ndarray, box: Box) -> np.ndarray:
     """A 64-bit hash of each full grid [N, cells]: uint64 [N]."""
     total = np.zeros(len(answer), np.uint64)
     for cell in range(box.cells):
-        total += _mix(answer[:, cell].astype(np.uint64) + np.uint64(cell * (box.size + 1)))
+        total += mix(answer[:, cell].astype(np.uint64) + np.uint64(cell * (box.size + 1)))
     return total
 
 
@@ -74,7 +68,7 @@ def class_hash(answer: np.ndarray, box: Box) -> np.ndarray:
     order is left.
     """
     parts = [answer[first : first + CHUNK].reshape(-1, box.size, box.size) for first in range(0, len(answer), CHUNK)]
-    return np.concatenate([_mix(_rows(part, box)) + _mix(_rows(part.swapaxes(1, 2), box)) for part in parts])
+    return np.concatenate([mix(_rows(part, box)) + mix(_rows(part.swapaxes(1, 2), box)) for part in parts])
 
 
 def _rows(grids: np.ndarray, box: Box) -> np.ndarray:
@@ -95,8 +89,8 @@ def _rows(grids: np.ndarray, box: Box) -> np.ndarray:
             same = one // box.rows == other // box.rows
             for row in (one, other):
                 (near if same else far)[row] += pair
-    row_hash = _mix(near + _mix(far))
-    return _mix(row_hash.reshape(-1, box.rows, count).sum(axis=1)).sum(axis=0)
+    row_hash = mix(near + mix(far))
+    return mix(row_hash.reshape(-1, box.rows, count).sum(axis=1)).sum(axis=0)
 
 
 def _cycles(step: np.ndarray, base: np.ndarray) -> np.ndarray:
@@ -108,13 +102,4 @@ def _cycles(step: np.ndarray, base: np.ndarray) -> np.ndarray:
     for _ in range(3):
         at = flat.take(base + at)
         key = key * np.uint64(size + 1) + (at == home).sum(axis=0, dtype=np.uint64)
-    return _mix(key)
-
-
-def _mix(value: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64: spreads uint64 over all 64 bits, wrapping."""
-    with np.errstate(over="ignore"):
-        value = value + np.uint64(0x9E3779B97F4A7C15)
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return value ^ (value >> np.uint64(31))
+    return mix(key)
