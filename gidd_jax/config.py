@@ -83,6 +83,12 @@ def identity(config: RunConfig) -> dict[str, Any]:
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("execution")}
 
 
+def unusual(config: RunConfig) -> dict[str, Any]:
+    """The settings of ``identity`` that are not the default: what is compared across versions, which may add some."""
+    usual = {f.name: f.default for f in dataclasses.fields(config)}
+    return {name: value for name, value in identity(config).items() if value != usual[name]}
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """A Config as a JSON-ready dict (tuples become lists)."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
@@ -103,6 +109,6 @@ def dials(hyper: type) -> dict[str, tuple[type, Dial]]:
 
 
 def row_identity(values: dict[str, int | float]) -> str:
-    """Twelve hex digits that name a row: the hash of its Hyper values, whatever sweep it stands in."""
+    """Twelve hex digits that name a row: the hash of the Hyper values given, whatever sweep it stands in."""
     text = json.dumps({name: float(value).hex() for name, value in sorted(values.items())})
     return hashlib.sha256(text.encode()).hexdigest()[:12]

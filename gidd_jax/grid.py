@@ -47,9 +47,14 @@ def rows(study: Any, **columns: Sequence[Number] | np.ndarray) -> Any:
 
 
 def row_ids(hypers: Any) -> list[str]:
-    """The identity of each row: the hash of its Hyper values."""
-    columns = {name: np.asarray(column).tolist() for name, column in hypers._asdict().items()}
-    return [row_identity(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    """The identity of each row: the hash of the Hyper values that are not the default.
+
+    A row keeps its identity when a later version adds fields.
+    """
+    columns = {name: np.asarray(column) for name, column in hypers._asdict().items()}
+    usual = {name: columns[name].dtype.type(default) for name, default in type(hypers)._field_defaults.items()}
+    rows = range(len(hypers[0]))
+    return [row_identity({k: c[r].item() for k, c in columns.items() if c[r] != usual[k]}) for r in rows]
 
 
 def take(hypers: Any, index: Sequence[int]) -> Any:

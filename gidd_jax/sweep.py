@@ -130,7 +130,9 @@ def _run(
     if directory is not None:
         if host.index == 0:
             ledger.wait_for_all(directory, record)
-        tables = metrics.read_parts(directory / "metrics")
+        # Parts may have been written before the study had all of its fields.
+        usual = study.Hyper._field_defaults
+        tables = [part.assign(**{**usual, **part}) for part in metrics.read_parts(directory / "metrics")]
     configs = [from_json(study.Config, group["config"]) for group in record["groups"]]
     whole = _with_derived(study, metrics.ordered(tables), configs)
     if directory is not None and host.index == 0:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gidd_jax import checkpoint, files, ledger, metrics
-from gidd_jax.config import identity
+from gidd_jax.config import unusual
 from gidd_jax.grid import row_ids
 from gidd_jax.program import Layout, Programs, Replica
 from gidd_jax.types import Tree
@@ -27,7 +27,7 @@ class Writer:
     def __init__(self, study: Any, config: Any, group: str, name: str, hypers: Any, place: Layout, directory: Any):
         self.study, self.config, self.group, self.place, self.directory = study, config, group, place, directory
         self.name, self.hypers, self.identities = name, hypers, row_ids(hypers)
-        self.meta = {"study": study.name, "rows": self.identities, "config": _meta(identity(config))}
+        self.meta = {"study": study.name, "rows": self.identities, "config": _meta(unusual(config))}
         self.checkpoints = directory and directory / "checkpoints" / name
         self.parts = directory and directory / "metrics" / name
         self.tables: list[pd.DataFrame] = []

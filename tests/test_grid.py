@@ -56,7 +56,7 @@ def test_explicit_rows_want_columns_of_one_length():
     [
         ({"steps": 0}, "--steps 0: between 1 and"),
         ({"steps": -5}, "--steps -5: must be a finite number, 0 or more"),
-        ({"schedule": "linear"}, "--schedule linear: not one of constant, cosine"),
+        ({"schedule": "stairs"}, "--schedule stairs: not one of constant, cosine"),
         ({"average": float("inf")}, "--average inf: must be a finite number"),
     ],
 )

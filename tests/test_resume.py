@@ -1,5 +1,6 @@
 """A sweep directory: stopped anywhere it goes on to the same bits; what does not belong to it is refused by name."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
 from gidd_jax import checkpoint, ledger, sweep
+from gidd_jax.config import Dial, setting
 from gidd_jax.errors import InputError
 from tests.probes import Config, Regression
 
@@ -93,6 +96,26 @@ def test_more_steps_under_a_constant_schedule_only(tmp_path, reference):
     go(tmp_path / "cosine", Config(**{**cosine, "steps": 40}))
     with pytest.raises(InputError, match="--steps 40 -> 60 needs --schedule constant"):
         go(tmp_path / "cosine", Config(**cosine))
+
+
+def test_a_later_version_of_a_study_goes_on(tmp_path, reference):
+    """Fields added with a default rename no row and turn no checkpoint into a foreign one."""
+    fields = list(Regression.Hyper.__annotations__.items())
+    dial = Annotated[float, Dial("", 0, 1, "new")]
+    defaults = [*Regression.Hyper._field_defaults.values(), 0.5]
+
+    class Later(Regression):
+        Hyper = NamedTuple("Later", [*fields, ("added", dial)])
+        Config = dataclasses.make_dataclass("Later", [("extra", int, setting(3, "new"))], bases=(Config,), frozen=True)
+
+    Later.Hyper.__new__.__defaults__ = tuple(defaults)
+    Later.Hyper._field_defaults = dict(zip(Later.Hyper._fields, defaults, strict=True))
+    go(tmp_path, Config(**{**CONFIG.__dict__, "steps": 40}))
+    config = Later.Config(**CONFIG.__dict__)
+    table = sweep.run(Later(), [(config, sweep.grid(Later(), **HYPERS))], tmp_path).table
+    assert (table.pop("added") == 0.5).all()
+    ended = table[~((table["step"] == 40) & (table["split"] == "test"))].reset_index(drop=True)
+    assert ended.equals(reference)
 
 
 def test_the_width_of_the_first_start_is_kept(tmp_path):
