@@ -23,6 +23,12 @@ def write_text(path: pathlib.Path, text: str) -> None:
     write(path, lambda pending: pending.write_text(text) and None)
 
 
+def absolute(text: str) -> str:
+    """The absolute path where ``text`` names a file or directory that is there, else ``text`` as it is."""
+    path = pathlib.Path(text)
+    return str(path.absolute()) if text and path.exists() else text
+
+
 def sync(path: pathlib.Path) -> None:
     """Flushes one file or directory to disk."""
     handle = os.open(path, os.O_RDONLY)

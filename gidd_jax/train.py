@@ -28,7 +28,7 @@ def gradient_step(
 
     The loss is ``loss(params, batch, key, hyper, config, data, i) -> (scalar, metrics)``.
     The step returns (state, metrics, healthy): healthy is False where the loss, the gradient norm or any new number of
-    the state is not finite. hyper needs learning_rate, weight_decay, b2; config needs the fields of ``OptimConfig``.
+    the state is not finite. hyper needs learning_rate, weight_decay, b2; config is an ``optim.OptimConfig``.
     """
 
     def step(state, key, hyper, config, data, i):
@@ -36,7 +36,7 @@ def gradient_step(
         drawn = batch(batch_key, hyper, config, data, i)
         grad = jax.value_and_grad(lambda params: loss(params, drawn, loss_key, hyper, config, data, i), has_aux=True)
         (value, metrics), grads = grad(state.params)
-        rate = hyper.learning_rate * optim.unit_schedule(i, config.schedule, config.warmup, config.steps)
+        rate = hyper.learning_rate * optim.unit_schedule(i + 1, config)
         params, moments = optim.update(
             grads,
             state.optim,
@@ -44,9 +44,8 @@ def gradient_step(
             rate,
             hyper.weight_decay,
             hyper.b2,
-            average=config.average,
-            clip=config.clip,
-            trainable=trainable(state.params, config.frozen) if config.frozen else None,
+            config,
+            trainable(state.params, config.frozen) if config.frozen else None,
         )
         norm = optax.tree.norm(grads)
         new = TrainState(params, moments)
@@ -56,12 +55,12 @@ def gradient_step(
     return step
 
 
-def start(params: Tree, config: Any) -> TrainState:
+def start(params: Tree, config: optim.OptimConfig) -> TrainState:
     """The state before the first step."""
-    return TrainState(params, optim.init(params, keep_average=bool(config.average)))
+    return TrainState(params, optim.init(params, config))
 
 
-def evaluated(state: TrainState, config: Any) -> Tree:
+def evaluated(state: TrainState, config: optim.OptimConfig) -> Tree:
     """The parameters that evaluation uses: the running average where one is kept."""
     return state.optim.average if config.average else state.params
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from gidd_jax import train
-from gidd_jax.config import Dial, RunConfig, setting
+from gidd_jax.config import Dial, setting
+from gidd_jax.optim import OptimConfig
 from gidd_jax.types import Mean
 
 
@@ -21,14 +22,9 @@ class Hyper(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
+class Config(OptimConfig):
     size: int = setting(8, "width of the regression")
     batch: int = setting(16, "examples a step")
-    schedule: str = setting("constant", "schedule", choices=("constant", "cosine"))
-    warmup: int = setting(0, "warm-up")
-    average: float = setting(0.0, "running average")
-    clip: float = setting(0.0, "clip")
-    frozen: str = setting("", "frozen parameters")
     data_seed: int = setting(0, "the data")
 
 

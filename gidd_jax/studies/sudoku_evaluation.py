@@ -24,7 +24,7 @@ def evaluate(
     CKA of the towers; for each k of ``config.decode`` puzzle and cell accuracy and mean violations. Consumes ``key``.
     """
     params = train.evaluated(state, config)
-    dials = couplings(hyper, config, state.optim.adam.count)
+    dials = couplings(hyper, config, state.optim.count)
     time_key, noise_key, decode_key = jax.random.split(key, 3)
     shown = _held_out(time_key, noise_key, hyper, config, data, split)
     model = shape(config, data)

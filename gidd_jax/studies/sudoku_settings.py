@@ -1,15 +1,14 @@
 """What a Sudoku sweep may set: the traced Hypers of a row and the static Config of a group."""
 
 import dataclasses
-import pathlib
-import re
 from typing import Annotated, NamedTuple
 
-from gidd_jax import optim
-from gidd_jax.config import Dial, RunConfig, setting
+from gidd_jax import files
+from gidd_jax.config import Dial, setting
 from gidd_jax.data.sudoku.bundle import NAMES as BUNDLED
 from gidd_jax.errors import InputError
 from gidd_jax.models import two_head
+from gidd_jax.optim import OptimConfig
 
 
 class Hyper(NamedTuple):
@@ -31,7 +30,7 @@ class Hyper(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
+class Config(OptimConfig):
     """What shapes the program or says what the boards are."""
 
     data: str = setting(
@@ -62,12 +61,6 @@ class Config(RunConfig):
     d_ff: int = setting(0, "width of the feed-forward layer (0: 4 d_model)")
     dropout: float = setting(0.0, "dropout rate")
     dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
-    schedule: str = setting("constant", "learning rate after the warm-up", choices=optim.SCHEDULES)
-    warmup: int = setting(0, "steps of linear warm-up")
-    average: float = setting(0.0, "decay of the running average of parameters used in evaluation (0: none)")
-    clip: float = setting(0.0, "bound on the global gradient norm (0: none)")
-    frozen: str = setting("", "regular expression of parameter paths that do not train")
-    init_from: str = setting("", "start from the parameters of an exported row", execution=True)
     eval_boards: int = setting(256, "held-out boards of an evaluation")
     decode_boards: int = setting(64, "held-out boards decoded in an evaluation")
     decode: tuple[int, ...] = setting((10, 81), "cells committed a pass, for each decoding")
@@ -81,17 +74,8 @@ class Config(RunConfig):
                 raise InputError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: must be at least 1")
         if any(k < 1 for k in self.decode):
             raise InputError(f"--decode {' '.join(map(str, self.decode))}: at least 1 cell a pass")
-        if not 0 <= self.average < 1:
-            raise InputError(f"--average {self.average}: must be at least 0 and below 1")
-        try:
-            re.compile(self.frozen)
-        except re.error as error:
-            raise InputError(f"--frozen {self.frozen!r}: not a regular expression ({error})") from error
-        # A sweep may go on from another directory; what the files hold is watched by the data fingerprint.
-        for name in ("data", "init_from"):
-            path = pathlib.Path(getattr(self, name))
-            if getattr(self, name) and str(path) not in BUNDLED and path.exists():
-                object.__setattr__(self, name, str(path.absolute()))
+        if self.data not in BUNDLED:  # What a file holds is watched by the data fingerprint.
+            object.__setattr__(self, "data", files.absolute(self.data))
         for flag, span in (("rating", self.rating), ("clues", self.clues)):
             if span and (len(span) != 2 or span[0] > span[1]):
                 raise InputError(f"--{flag} takes two numbers, LOW and HIGH")
