@@ -204,34 +204,42 @@ def ott_antonsen(
 
 
 def _mean_field(theta: Array) -> tuple[Array, Array]:
-    cos, sin = _cos_sin(theta)
-    return cos.mean(axis=-1), sin.mean(axis=-1)
+    sin, cos = _means(_waves(theta))
+    return cos, sin
 
 
 def _pull(theta: Array) -> Array:
     """r sin(psi - theta): one sine and one cosine an oscillator, and neither root nor angle."""
-    cos, sin = _cos_sin(theta)
-    return sin.mean(axis=-1, keepdims=True) * cos - cos.mean(axis=-1, keepdims=True) * sin
+    waves = _waves(theta)
+    sin, cos = _means(waves)
+    return sin[..., None] * waves[..., 1, :] - cos[..., None] * waves[..., 0, :]
 
 
-def _cos_sin(x: Array) -> tuple[Array, Array]:
-    """cos x and sin x; in float32 by the polynomials of Moshier's Cephes (sinf.c), to 1e-7.
+def _means(waves: Float[Array, "*batch 2 N"]) -> tuple[Array, Array]:
+    means = waves.mean(axis=-1)
+    return means[..., 0], means[..., 1]
 
-    XLA on a CPU computes a sine anew for each of its uses and calls it one number at a time: this is ten times faster.
+
+def _waves(theta: Float[Array, "*batch N"]) -> Float[Array, "*batch 2 N"]:
+    """sin theta and cos theta as one array that exists: left to itself XLA computes both anew for each of their uses."""
+    one = _sine if theta.dtype == jnp.float32 else lambda x, shift: (jnp.cos if shift else jnp.sin)(x)
+    return jax.lax.optimization_barrier(jnp.stack([one(theta, 0.0), one(theta, 0.5)], axis=-2))
+
+
+def _sine(x: Float[Array, "*n"], shift: float) -> Float[Array, "*n"]:
+    """sin(x + shift pi), shift 0 or 1/2, in float32 to 1.3e-7: several times faster than XLA's own on a CPU.
+
+    x is brought to [-pi/2, pi/2] by halves of a turn, then a polynomial of degree 9, the least squares fit of
+    (sin y)/y - 1 at Chebyshev's nodes, 7e-9 off.
     """
-    if x.dtype != jnp.float32:
-        return jnp.cos(x), jnp.sin(x)
-    quarter = jnp.round(x * (2 / math.pi))
-    # pi/2 in three parts of few bits, so that the products are exact; beyond 1e7 radians no digit of x is left.
-    y = ((x - quarter * 1.5703125) - quarter * 4.837512969970703e-4) - quarter * 7.549789954891882e-8
-    y = jnp.clip(y, -1.0, 1.0)
+    half_turns = jnp.round(x * (1 / math.pi) - shift) + shift
+    # pi in three parts of few bits, so that the products are exact; beyond 1e7 radians no digit of x is left.
+    y = ((x - half_turns * 3.140625) - half_turns * 9.67502593994140625e-4) - half_turns * 1.509957990978376e-7
+    y = jnp.clip(y, -1.6, 1.6)
     y2 = y * y
-    sin = y + y * y2 * (-1.6666654611e-1 + y2 * (8.3321608736e-3 - 1.9515295891e-4 * y2))
-    cos = 1 - y2 / 2 + y2 * y2 * (4.166664568298827e-2 + y2 * (-1.388731625493765e-3 + 2.443315711809948e-5 * y2))
-    turn = quarter.astype(jnp.int32) & 3
-    odd = (turn & 1) == 1
-    cos, sin = jnp.where(odd, sin, cos), jnp.where(odd, cos, sin)
-    return jnp.where((turn == 1) | (turn == 2), -cos, cos), jnp.where(turn >= 2, -sin, sin)
+    sin = y + y * y2 * (-1.66666603e-1 + y2 * (8.33308439e-3 + y2 * (-1.98108716e-4 + y2 * 2.60845407e-6)))
+    odd = ((half_turns + shift).astype(jnp.int32) & 1) == 1
+    return jnp.where(odd, -sin, sin)
 
 
 def _length(x: Array, y: Array) -> Array:
