@@ -1,25 +1,20 @@
 """Logits -> per-cell terms in nats -> (scalar loss, Metrics). Everything here is float32 inside."""
 
-from gidd_jax.losses.gidd import (
-    GiddTerms,
-    gidd_loss,
-    gidd_loss_from_features,
-    gidd_terms,
-    gidd_terms_from_features,
-    itakura_saito,
-    loss_weight,
-)
-from gidd_jax.losses.masked import masked_elbo
+from gidd_jax.losses.bins import by_time
+from gidd_jax.losses.gidd import GiddTerms, gidd_loss, gidd_terms, itakura_saito, loss_weight
+from gidd_jax.losses.head import LazyLogits
+from gidd_jax.losses.masked import cross_entropy, masked_elbo
 from gidd_jax.losses.two_head import T_BINS, TwoHeadTerms, two_head_loss, two_head_metrics, two_head_terms
 
 __all__ = [
     "T_BINS",
     "GiddTerms",
+    "LazyLogits",
     "TwoHeadTerms",
+    "by_time",
+    "cross_entropy",
     "gidd_loss",
-    "gidd_loss_from_features",
     "gidd_terms",
-    "gidd_terms_from_features",
     "itakura_saito",
     "loss_weight",
     "masked_elbo",

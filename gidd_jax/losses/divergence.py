@@ -12,7 +12,7 @@ No one-hot, no log-marginal, no [..., V] residual but the logits themselves; the
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,9 +46,9 @@ class _Reduced(NamedTuple):
     counts: Bool[Array, "*n"]
 
 
-def compute_dtype(*arrays: Array) -> jnp.dtype:
+def compute_dtype(*arrays: Any) -> jnp.dtype:
     """float64 if any input has it, else float32: half precision is for matmuls only (it biases an ELBO by 0.2-0.9%)."""
-    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+    return jnp.promote_types(jnp.result_type(*(array.dtype for array in arrays)), jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

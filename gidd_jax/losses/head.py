@@ -1,12 +1,44 @@
-"""The divergences with the head's matmul inside: logits exist for one chunk of cells at a time."""
+"""The divergences of logits that exist for one chunk of cells at a time, with the head's matmul inside."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from gidd_jax.losses.divergence import Pair, compute_dtype, logits_gradient, reduce
+from gidd_jax.losses.divergence import Pair, compute_dtype, divergences, logits_gradient, reduce
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["features", "head", "bias"], meta_fields=["chunk"])
+@dataclasses.dataclass(frozen=True)
+class LazyLogits:
+    """features head + bias, [B,S,V], ``chunk`` cells at a time, forward and backward.
+
+    Temporary memory is a few times chunk x V and one gradient of the head, whatever B and S: for vocabularies whose
+    logits do not fit. The backward computes the logits again (a third more matmul work than keeping them).
+    """
+
+    features: Float[Array, "B S D"]
+    head: Float[Array, "D V"]
+    bias: Float[Array, "V"] | None = None
+    chunk: int = 1024
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.features.shape[:-1], self.head.shape[-1])
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        return compute_dtype(self.features, self.head)
+
+
+def cell_divergences(vocab_size: int, mask_id: int, logits: Float[Array, "B S V"] | LazyLogits, *cells: Array) -> Pair:
+    """``divergences`` of logits as they are, or chunk by chunk."""
+    if not isinstance(logits, LazyLogits):
+        return divergences(vocab_size, mask_id, logits, *cells)
+    bias = jnp.zeros(logits.shape[-1], logits.dtype) if logits.bias is None else logits.bias
+    return divergences_from_features(vocab_size, mask_id, logits.chunk, logits.features, logits.head, bias, *cells)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

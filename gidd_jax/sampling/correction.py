@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gidd_jax import schedules
 from gidd_jax.sampling.draws import clean_probs, draw, drop_unlikely, top_cells
-from gidd_jax.sampling.gidd import Denoise
+from gidd_jax.sampling.gidd import Denoise, TimeGrid, by_row
 from gidd_jax.types import PRNGKey
 
 
@@ -26,7 +26,7 @@ def adaptive(
     schedule: schedules.Schedule,
     denoise: Denoise,
     z: Integer[ArrayLike, "B S"],
-    times: Float[ArrayLike, "T"] | Float[ArrayLike, "T B"],
+    times: TimeGrid,
     top_k: int = 1,
     temperature: ArrayLike = 0.0,
     min_p: ArrayLike = 0.0,
@@ -38,8 +38,7 @@ def adaptive(
     cell may be rewritten many times. Among equal scores later cells go first, as in the reference. ``times`` are only
     shown to the model. Consumes ``key``.
     """
-    z, times = jnp.asarray(z), jnp.asarray(times)
-    times_TxB = jnp.broadcast_to(times if times.ndim == 2 else times[:, None], (times.shape[0], z.shape[0]))
+    z, times_TxB = jnp.asarray(z), by_row(times, jnp.shape(z)[0])
     free = jnp.ones(z.shape, bool) if protected is None else ~jnp.asarray(protected)
 
     def step(z, inputs):
@@ -53,7 +52,7 @@ def adaptive(
         return jnp.where(chosen, token, z), None
 
     temperature = jnp.asarray(temperature)
-    return jax.lax.scan(step, z, (jax.random.split(key, times.shape[0]), times_TxB))[0]
+    return jax.lax.scan(step, z, (jax.random.split(key, times_TxB.shape[0]), times_TxB))[0]
 
 
 def correction_score(

@@ -15,6 +15,9 @@ from gidd_jax.types import PRNGKey
 Denoise = Callable[[Int[Array, "B S"], Float[Array, "B"]], Float[Array, "B S V"]]
 """Noised tokens and each sequence's time -> logits of the clean tokens, of width V or more."""
 
+TimeGrid = Float[ArrayLike, "T"] | Float[ArrayLike, "T B"]
+"""Times of a reverse process, noisy to clean, the same for all sequences or each their own."""
+
 
 def reverse_probs(
     schedule: schedules.Schedule,
@@ -52,7 +55,7 @@ def ancestral(
     schedule: schedules.Schedule,
     denoise: Denoise,
     z: Integer[ArrayLike, "B S"],
-    times: Float[ArrayLike, "T"] | Float[ArrayLike, "T B"],
+    times: TimeGrid,
     protected: Bool[ArrayLike, "B S"] | None = None,
     temperature: ArrayLike = 1.0,
     min_p: ArrayLike = 0.0,
@@ -76,15 +79,14 @@ def reverse_scan(
     schedule: schedules.Schedule,
     denoise: Denoise,
     z: Integer[ArrayLike, "B S"],
-    times: Float[ArrayLike, "T"] | Float[ArrayLike, "T B"],
+    times: TimeGrid,
     protected: Bool[ArrayLike, "B S"] | None = None,
     temperature: ArrayLike = 1.0,
     min_p: ArrayLike = 0.0,
     reference_compat: bool = False,
 ) -> tuple[Int[Array, "B S"], Int[Array, "T B S"]]:
     """``ancestral`` with the caller's own draw, fed ``randomness[i]`` at step i -> (tokens, each step's input)."""
-    z, times = jnp.asarray(z), jnp.asarray(times)
-    times_TxB = jnp.broadcast_to(times if times.ndim == 2 else times[:, None], (times.shape[0], z.shape[0]))
+    z, times_TxB = jnp.asarray(z), by_row(times, jnp.shape(z)[0])
     masses = schedule.masses(times_TxB[..., None])
 
     def onward(mass: Float[Array, "T B one"], clean: float) -> Float[Array, "T B one"]:
@@ -100,6 +102,12 @@ def reverse_scan(
         return new if protected is None else jnp.where(protected, z, new), z
 
     return jax.lax.scan(step, z, (randomness, times_TxB, masses, cleaner))
+
+
+def by_row(times: TimeGrid, rows: int) -> Float[Array, "T B"]:
+    """The times of every sequence."""
+    times = jnp.asarray(times)
+    return jnp.broadcast_to(times if times.ndim == 2 else times[:, None], (times.shape[0], rows))
 
 
 def _reverse(schedule, probs, z, now: schedules.Masses, then: schedules.Masses) -> Float[Array, "B S V"]:

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Int, Integer
 
 from gidd_jax import schedules
 from gidd_jax.sampling.draws import clean_probs, draw
-from gidd_jax.sampling.gidd import Denoise
+from gidd_jax.sampling.gidd import Denoise, TimeGrid, by_row
 from gidd_jax.types import PRNGKey
 
 
@@ -16,7 +16,7 @@ def masked(
     schedule: schedules.Schedule,
     denoise: Denoise,
     z: Integer[ArrayLike, "B S"],
-    times: Float[ArrayLike, "T"] | Float[ArrayLike, "T B"],
+    times: TimeGrid,
     protected: Bool[ArrayLike, "B S"] | None = None,
     temperature: ArrayLike = 1.0,
 ) -> tuple[Int[Array, "B S"], Int[Array, ""]]:
@@ -26,8 +26,7 @@ def masked(
     and 0 at last; the model runs only if one is. That is MDLM's sampler with cached predictions (arXiv 2406.07524,
     sec. 4.1), without the cache, and right for a model that sees t. Consumes ``key``.
     """
-    z, times = jnp.asarray(z), jnp.asarray(times)
-    times_TxB = jnp.broadcast_to(times if times.ndim == 2 else times[:, None], (times.shape[0], z.shape[0]))
+    z, times_TxB = jnp.asarray(z), by_row(times, jnp.shape(z)[0])
     cleaner_TxB = jnp.concatenate([times_TxB[1:], jnp.zeros_like(times_TxB[:1])])
 
     def step(state, inputs):
@@ -45,5 +44,5 @@ def masked(
         needed = revealed.any()
         return (jax.lax.cond(needed, fill, lambda z: z, z), calls + needed), None
 
-    keys = jax.random.split(key, times.shape[0])
+    keys = jax.random.split(key, times_TxB.shape[0])
     return jax.lax.scan(step, (z, jnp.int32(0)), (keys, times_TxB, cleaner_TxB))[0]
