@@ -43,6 +43,14 @@ def top_cells(score: Float[Array, "B S"], k: int) -> Bool[Array, "B S"]:
     return jnp.zeros(score.shape, bool).at[rows, score.shape[1] - 1 - places].set(True)
 
 
+def ranks(score_BxS: Float[Array, "B S"], among_BxS: Bool[Array, "B S"]) -> Int[Array, "B S"]:
+    """How many cells of `among` stand before each cell: a higher score, or an equal one and an earlier place."""
+    mine, other = score_BxS[:, :, None], score_BxS[:, None, :]
+    earlier_SxS = jnp.tri(score_BxS.shape[1], k=-1, dtype=bool)
+    before_BxSxS = (other > mine) | ((other == mine) & earlier_SxS[None])
+    return (before_BxSxS & among_BxS[:, None, :]).sum(2)
+
+
 def sample_entropy(tokens: Integer[ArrayLike, "B S"], vocab_size: int) -> Float[Array, "B"]:
     """Entropy of each sample's own token frequencies, nats; to be reported beside any generative perplexity."""
     count_BxV = jax.vmap(lambda row: jnp.bincount(row, length=vocab_size))(jnp.asarray(tokens))

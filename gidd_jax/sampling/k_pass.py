@@ -1,17 +1,15 @@
 """The k-pass decoder of the source posts, as a jitted scan."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Int, Integer
 
+from gidd_jax.sampling import heads
+from gidd_jax.sampling.draws import ranks
+from gidd_jax.sampling.heads import Predict
 from gidd_jax.types import PRNGKey
-
-Predict = Callable[[Integer[Array, "B S"], Float[Array, "B"]], tuple[Float[Array, "B S V"], Float[Array, "B S"]]]
-"""Board z and the share of its unknown cells not yet resolved, in place of t, -> (jump logits, of the digit minus 1;
-holding logits, of being corrupted)."""
 
 
 def k_pass(
@@ -36,18 +34,14 @@ def k_pass(
     posts' `gidd_inference`, which cannot revise a cell.
     """
     unknown_BxS = question_BxS == 0
-    if mask_id is None:
-        noise_BxS = jax.random.randint(key, question_BxS.shape, 1, digits + 1).astype(question_BxS.dtype)
-    else:
-        noise_BxS = jnp.full_like(question_BxS, mask_id)
-    start = (jnp.where(unknown_BxS, noise_BxS, question_BxS), unknown_BxS)
+    start = (heads.start(key, question_BxS, digits, mask_id), unknown_BxS)
 
     def one_pass(_, state):
         z_BxS, unresolved_BxS = state
         share_B = unresolved_BxS.sum(1) / jnp.maximum(unknown_BxS.sum(1), 1)
         jump_BxSxV, holding_BxS = predict(z_BxS, share_B)
         score_BxS = holding_BxS if select == "holding" else jax.nn.softmax(jump_BxSxV).max(-1)
-        chosen_BxS = unresolved_BxS & (_rank(score_BxS, unresolved_BxS) < k)
+        chosen_BxS = unresolved_BxS & (ranks(score_BxS, unresolved_BxS) < k)
         digit_BxS = (jnp.argmax(jump_BxSxV, -1) + 1).astype(z_BxS.dtype)
         return jnp.where(chosen_BxS, digit_BxS, z_BxS), unresolved_BxS & ~chosen_BxS
 
@@ -55,11 +49,3 @@ def k_pass(
         passes = -(-question_BxS.shape[1] // k)
     board_BxS, _ = jax.lax.fori_loop(0, passes, one_pass, start)
     return board_BxS, -(-unknown_BxS.sum(1) // k)
-
-
-def _rank(score_BxS: Float[Array, "B S"], among_BxS: Bool[Array, "B S"]) -> Int[Array, "B S"]:
-    """How many cells of `among` stand before each cell: a higher score, or an equal one and an earlier place."""
-    mine, other = score_BxS[:, :, None], score_BxS[:, None, :]
-    earlier_SxS = jnp.tri(score_BxS.shape[1], k=-1, dtype=bool)
-    before_BxSxS = (other > mine) | ((other == mine) & earlier_SxS[None])
-    return (before_BxSxS & among_BxS[:, None, :]).sum(2)
