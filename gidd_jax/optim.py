@@ -115,7 +115,8 @@ def update(
         adamw:   d = m/(sqrt(v) + eps),  m and v the bias-corrected averages of g and g^2;
         laprop:  d = the bias-corrected average of g/(sqrt(v) + eps).
 
-    ``trainable`` (a tree of booleans) masks *updates*, not gradients: moments move on, frozen parameters do not.
+    ``trainable`` (booleans that broadcast to each parameter) masks *updates*, not gradients: moments move on, frozen
+    parameters do not.
     ``config.clip`` bounds the global gradient norm (0: off); ``config.average`` is the decay of the running average.
     """
     if config.clip:
@@ -124,7 +125,7 @@ def update(
     direction, adam = _direction(config, b2).update(grads, state.adam)
     moved = jax.tree.map(lambda p, d: p - rate * (d + decay * p), params, direction)
     if trainable is not None:
-        moved = jax.tree.map(lambda free, new, old: new if free else old, trainable, moved, params)
+        moved = jax.tree.map(lambda free, new, old: jnp.where(free, new, old), trainable, moved, params)
     if not config.average:
         return moved, OptimState(adam, ())
     kept = config.average

@@ -8,6 +8,7 @@ s(t) = (t/n) / (1 - t + t/n). Under masked noise the mask gives the label away a
 import numpy as np
 
 BINS = 10
+NEAR_ZERO = 1e-6
 
 
 def clamped_times(t_min: float, count: int = 200_000) -> np.ndarray:
@@ -19,6 +20,8 @@ def holding_floors(digits: int, p_uniform: float, t: np.ndarray, label: str) -> 
     """Floors and ceilings of the holding head, overall (scalar) and by t bin ([10], name ending in "/t").
 
     holding_floor: BCE in nats; separation_ceiling, precision_ceiling, recall_ceiling: of the head that answers s(t).
+    divergence_floor: least ``losses.holding_divergence``; divergence_from_t: of the best head that knows t alone;
+    divergence_at_half: of a head that says 1/2 everywhere.
     ``t``: equally likely times in order. For n = 9 and ``clamped_times(1/81)`` the values over all t are .137 nats,
     .842, .989, .910 (with t uniform on (1/81, 1) instead of clamped: .139, .840, .989, .910). A label of "wrong" is
     visible to the oracle: floor 0, ceilings 1. Under mixed noise (0 < p_uniform < 1) cells that show the mask are
@@ -32,8 +35,12 @@ def holding_floors(digits: int, p_uniform: float, t: np.ndarray, label: str) -> 
     sure = 1 - hidden  # wrong cells: score 1, all labelled 1
     flagged = sure + hidden * (s > 0.5)
     hit = sure + hidden * s * (s > 0.5)
+    everywhere = np.ones_like(t)
     sums = {
-        "holding_floor": (hidden * entropy, np.ones_like(t)),
+        "holding_floor": (hidden * entropy, everywhere),
+        "divergence_floor": (hidden * _divergence(s), everywhere),
+        "divergence_from_t": (_divergence(positive), everywhere),
+        "divergence_at_half": (_divergence(positive, np.full_like(t, 0.5)), everywhere),
         "score_positive": (sure + hidden * s * s, positive),
         "score_negative": (hidden * (1 - s) * s, 1 - positive),
         "precision_ceiling": (hit, flagged),
@@ -45,6 +52,13 @@ def holding_floors(digits: int, p_uniform: float, t: np.ndarray, label: str) -> 
         means["separation_ceiling"] = means.pop("score_positive") - means.pop("score_negative")
         floors |= {name + suffix: value if suffix else value[0] for name, value in means.items()}
     return floors
+
+
+def _divergence(share: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:
+    """Mean of a/b - log(a/b) - 1 where a is 1 in ``share`` of the cells and 1e-6 else, at b = score or the best b."""
+    mean = share + (1 - share) * NEAR_ZERO
+    b = mean if score is None else score
+    return mean / b - (1 - share) * np.log(NEAR_ZERO) + np.log(b) - 1
 
 
 def _ratio(total: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The one training loop: a batch function and a loss function -> one step of one replica."""
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,10 +24,12 @@ class TrainState(NamedTuple):
 def gradient_step(
     batch: Callable[[PRNGKey, Any, Any, Tree, jax.Array], Tree],
     loss: Callable[[Tree, Tree, PRNGKey, Any, Any, Tree, jax.Array], tuple[Scalar, Metrics]],
+    trains: Callable[[Tree, Any, Any, jax.Array], Tree] | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics, jax.Array]]:
     """A study's ``step`` from ``batch(key, hyper, config, data, i)`` and its loss.
 
-    The loss is ``loss(params, batch, key, hyper, config, data, i) -> (scalar, metrics)``.
+    The loss is ``loss(params, batch, key, hyper, config, data, i) -> (scalar, metrics)``. ``trains(params, hyper,
+    config, i)`` may say which parameters move: booleans that broadcast to each.
     The step returns (state, metrics, healthy): healthy is False where the loss, the gradient norm or any new number of
     the state is not finite. hyper needs learning_rate, weight_decay, b2; config is an ``optim.OptimConfig``.
     """
@@ -45,12 +48,17 @@ def gradient_step(
             hyper.weight_decay,
             hyper.b2,
             config,
-            trainable(state.params, config.frozen) if config.frozen else None,
+            _moving(state.params, hyper, config, i),
         )
         norm = optax.tree.norm(grads)
         new = TrainState(params, moments)
         healthy = jnp.isfinite(value) & jnp.isfinite(norm) & all_finite(new)
         return new, metrics | {"gradient_norm": norm}, healthy
+
+    def _moving(params: Tree, hyper: Any, config: Any, i: jax.Array) -> Tree | None:
+        masks = [trainable(params, config.frozen)] if config.frozen else []
+        masks += [trains(params, hyper, config, i)] if trains else []
+        return jax.tree.map(lambda *free: functools.reduce(jnp.logical_and, free), *masks) if masks else None
 
     return step
 

@@ -161,6 +161,54 @@ def test_an_oracle_decodes_every_board(monkeypatch):
         np.testing.assert_array_equal(filled, answer)
 
 
+def trained(steps, **dials):
+    """The parameters of one row after so many steps, from one start, its labels and boards those of every other."""
+    config = sudoku.Config(**TINY | dict(steps=steps, trunk=dials.pop("trunk", "shared"), gated=True))
+    return next(iter(sweep.run(sudoku, [(config, sweep.grid(sudoku, seed=[0], **dials))]).states.values())).state.params
+
+
+def same(one, other, names, tower=slice(None)):
+    """Which parts (``trunk``: all but the heads) are equal to the bit, in one tower or all."""
+    heads = ("holding", "jump")
+    parts = {name: [name] if name in heads else [part for part in one if part not in heads] for name in names}
+    return {
+        name: all(
+            np.array_equal(a[tower], b[tower])
+            for part in own
+            for a, b in zip(jax.tree.leaves(one[part]), jax.tree.leaves(other[part]), strict=True)
+        )
+        for name, own in parts.items()
+    }
+
+
+@pytest.mark.slow
+def test_what_stands_still_does_not_move_and_the_rest_does():
+    """Adam's moments go on pushing a head whose loss no longer counts: updates are masked, not gradients."""
+    parts = ("holding", "jump", "trunk")
+    for dials, stand in [
+        (dict(holding_until=3), {"holding": True, "jump": False, "trunk": False}),
+        (dict(holding_until=3, trunk_until=3), {"holding": True, "jump": False, "trunk": True}),
+    ]:
+        assert same(trained(3), trained(6, **dials), parts) == stand
+    waiting = trained(3, jump_from=3)
+    assert same(trained(1, jump_from=3), waiting, parts) == {"holding": False, "jump": True, "trunk": False}
+    # Towers: a detector first, then the jump tower behind the frozen detector.
+    detector, both = (trained(n, trunk="towers", jump_from=3, holding_until=3, gate=1.0) for n in (3, 6))
+    assert same(detector, both, ("trunk",), tower=0) == {"trunk": True}
+    assert same(detector, both, ("trunk",), tower=1) == {"trunk": False}
+    assert same(detector, both, ("holding", "jump")) == {"holding": True, "jump": False}
+
+
+def test_true_labels_fade_out_of_the_gate_and_evaluation_may_have_a_gate_of_its_own():
+    config = sudoku.Config(**TINY, gated=True)
+    hyper = sudoku.Hyper(gate=0.5, gate_truth=1.0, truth_steps=4, eval_gate=1.0)
+    faded = [float(sudoku_model.couplings(hyper, config, jnp.int32(i)).gate_truth) for i in range(6)]
+    np.testing.assert_allclose(faded, [1, 0.75, 0.5, 0.25, 0, 0])
+    assert float(sudoku_model.couplings(hyper, config, jnp.int32(6)).gate) == 0.5
+    assert float(sudoku_model.final_couplings(hyper, config).gate) == 1.0
+    assert float(sudoku_model.final_couplings(hyper._replace(eval_gate=-1.0), config).gate) == 0.5
+
+
 def test_a_ramped_row_is_no_reference_without_coupling():
     config = sudoku.Config(**TINY)
     columns = dict(seed=[0, 0, 0], attention=[0.0, 1.0, 0.0], ramp_from=[0.0, 0.0, 1.0], ramp_steps=[0, 0, 6])

@@ -188,3 +188,25 @@ def test_gate_stop_decides_whether_the_jump_teaches_the_holding_head(stop):
     tree = params_of(config)
     gradient = jax.jit(jax.grad(lambda tree: jnp.sum(jnp.sin(apply(tree, config, *inputs, Couplings(gate=0.5)).jump))))
     assert bool((gradient(tree)["holding"]["kernel"] == 0).all()) == stop
+
+
+def test_a_hard_gate_masks_the_cells_scored_above_one_half():
+    config, plain = tiny(gated=True, mask_token=True), tiny(mask_token=True)
+    tree, (z, given, t) = params_of(plain), batch()
+    holding = run(tree, plain, z, given, t, Couplings()).holding[-1]
+    masked = jnp.where((holding > 0) & ~given, plain.mask_id, z)
+    assert (masked != z).any() and ((masked == z) & ~given).any()
+    hard = run(tree, config, z, given, t, Couplings(gate=1.0, gate_hard=1.0))
+    np.testing.assert_allclose(hard.jump, run(tree, plain, masked, given, t, Couplings()).jump, atol=1e-5)
+
+
+def test_a_gate_of_true_labels_masks_these():
+    config, plain = tiny(gated=True, mask_token=True), tiny(mask_token=True)
+    tree, (z, given, t) = params_of(plain), batch()
+    truth = jax.random.bernoulli(jax.random.key(5), 0.5, z.shape)
+    masked = jnp.where(truth & ~given, plain.mask_id, z)
+    found = apply(tree, config, z, given, t, Couplings(gate=1.0, gate_truth=1.0), truth=truth)
+    np.testing.assert_allclose(found.jump, run(tree, plain, masked, given, t, Couplings()).jump, atol=1e-5)
+    # Without labels, as in evaluation, the gate reads the head.
+    blind = run(tree, config, z, given, t, Couplings(gate=1.0, gate_truth=1.0))
+    np.testing.assert_array_equal(blind.jump, run(tree, config, z, given, t, Couplings(gate=1.0)).jump)

@@ -4,17 +4,31 @@ from gidd_jax.losses.bins import by_time
 from gidd_jax.losses.gidd import GiddTerms, gidd_loss, gidd_terms, itakura_saito, loss_weight
 from gidd_jax.losses.head import LazyLogits
 from gidd_jax.losses.masked import cross_entropy, masked_elbo
-from gidd_jax.losses.two_head import T_BINS, TwoHeadTerms, two_head_loss, two_head_metrics, two_head_terms
+from gidd_jax.losses.two_head import (
+    T_BINS,
+    Noised,
+    TwoHeadTerms,
+    TwoHeadWeights,
+    holding_divergence,
+    interpolating_divergence,
+    two_head_loss,
+    two_head_metrics,
+    two_head_terms,
+)
 
 __all__ = [
     "T_BINS",
     "GiddTerms",
     "LazyLogits",
+    "Noised",
     "TwoHeadTerms",
+    "TwoHeadWeights",
     "by_time",
     "cross_entropy",
     "gidd_loss",
     "gidd_terms",
+    "holding_divergence",
+    "interpolating_divergence",
     "itakura_saito",
     "loss_weight",
     "masked_elbo",

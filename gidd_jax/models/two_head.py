@@ -88,12 +88,16 @@ class Couplings(NamedTuple):
     attention: towers read each other's keys and values; 0 = two independent models.
     gradient, gradient_jump: share of the holding (jump) head's gradient that enters its trunk; 0 = the head is a probe.
     gate: how much of e_MASK replaces a cell the holding head suspects, in the jump's second pass.
+    gate_hard: 0 weighs e_MASK by the holding score, 1 by whether it is above 1/2; between, by both.
+    gate_truth: share of the true labels in what the gate reads, where ``apply`` is given them.
     """
 
     attention: Scalar = 0.0
     gradient: Scalar = 1.0
     gradient_jump: Scalar = 1.0
     gate: Scalar = 0.0
+    gate_hard: Scalar = 0.0
+    gate_truth: Scalar = 0.0
 
 
 class Heads(NamedTuple):
@@ -150,13 +154,15 @@ class _TwoHead(nn.Module):
         self.jump = Dense(c.digits)
         self.holding = Dense(1)
 
-    def __call__(self, z_BxS: Array, given_BxS: Array, t_B: Array, couplings: Couplings) -> Heads:
+    def __call__(
+        self, z_BxS: Array, given_BxS: Array, t_B: Array, couplings: Couplings, truth_BxS: Array | None = None
+    ) -> Heads:
         token_TxBxSxD = self.token(z_BxS)
         context_TxBxSxD = self._context(z_BxS, given_BxS, t_B)
         first = self._iterate(token_TxBxSxD + context_TxBxSxD, couplings)
         if not self.config.gated:
             return first
-        p_BxS = self._suspicion(first.holding[-1], given_BxS, couplings.gate)
+        p_BxS = self._suspicion(first.holding[-1], given_BxS, couplings, truth_BxS)
         mask_TxBxSxD = self.token(jnp.full_like(z_BxS, self.config.mask_id))
         gated_TxBxSxD = token_TxBxSxD + p_BxS[None, :, :, None] * (mask_TxBxSxD - token_TxBxSxD)
         gated_TxBxSxD = jnp.concatenate([token_TxBxSxD[:-1], gated_TxBxSxD[-1:]])
@@ -180,12 +186,16 @@ class _TwoHead(nn.Module):
             context = context + self.time_out(jax.nn.relu(self.time_in(wave_TxBx1xD)))
         return context
 
-    def _suspicion(self, holding_BxS: Array, given_BxS: Array, gate: Array) -> Array:
+    def _suspicion(self, holding_BxS: Array, given_BxS: Array, couplings: Couplings, truth_BxS: Array | None) -> Array:
         """g p, the weight of e_MASK in e' = (1 - g p) e(z) + g p e_MASK; exactly 0 at given cells and at g = 0."""
+        gate, hard = couplings.gate, couplings.gate_hard
         if self.config.gate_stop:
             holding_BxS = jax.lax.stop_gradient(holding_BxS)
         # Masked before the sigmoid: a logit that is not finite must not reach the other tower through 0 * inf.
         p_BxS = jax.nn.sigmoid(jnp.where(gate > 0, holding_BxS, 0.0))
+        p_BxS = p_BxS + hard * ((p_BxS > 0.5) - p_BxS)
+        if truth_BxS is not None:
+            p_BxS = p_BxS + couplings.gate_truth * (truth_BxS - p_BxS)
         return gate * jnp.where(given_BxS, 0.0, _READ_GATE[self.cross](p_BxS))
 
     def _iterate(self, embedding_TxBxSxD: Array, couplings: Couplings) -> Heads:
@@ -271,16 +281,18 @@ def apply(
     *,
     dropout_key: PRNGKey | None = None,
     cross: Cross = "normal",
+    truth: Bool[Array, "B S"] | None = None,
 ) -> Heads:
     """Both heads for the boards z (digits 1..digits, or the mask id), one replica, one batch.
 
     given: cells that were never corrupted. t in [0, 1], read only if config.time. No dropout without a dropout_key
     (consumed). cross knocks the coupling out at evaluation: "zero" removes what one head reads of the other (the
     1/(1+g) stays), "shuffle" takes it from the next board of the batch.
+    truth: the labels that ``gate_truth`` mixes into the gate.
     """
     couplings = Couplings(*(jnp.asarray(dial, jnp.float32) for dial in couplings))
     rngs = {} if dropout_key is None else {"dropout": dropout_key}
-    return _TwoHead(config, cross).apply({"params": params}, z, given, t, couplings, rngs=rngs)
+    return _TwoHead(config, cross).apply({"params": params}, z, given, t, couplings, truth, rngs=rngs)
 
 
 def count_parameters(params: Tree) -> int:

@@ -8,6 +8,7 @@ import hashlib
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -17,7 +18,7 @@ from gidd_jax.data.sudoku.symmetry import augment
 from gidd_jax.errors import InputError
 from gidd_jax.models import two_head
 from gidd_jax.studies.sudoku_evaluation import evaluate
-from gidd_jax.studies.sudoku_model import Noised, couplings, measured, noised, predict, shape
+from gidd_jax.studies.sudoku_model import Noised, couplings, measured, noised, predict, shape, trains, weights
 from gidd_jax.studies.sudoku_settings import POSTS, Config, Hyper
 from gidd_jax.types import Metrics, PRNGKey, Scalar, Tree
 
@@ -107,12 +108,18 @@ def overlap(config: Config, other: str) -> str:
 def check(hypers: Hyper, config: Config, data: Tree) -> None:
     """Raises InputError, before anything compiles, for a dial that moves nothing or a tier without boards."""
     shape(config, data)
-    for dial, without in (("attention", config.trunk == "shared"), ("gate", not config.gated)):
+    for dial, without in (
+        ("attention", config.trunk == "shared"),
+        ("gate", not config.gated),
+        ("eval_gate", not config.gated),
+    ):
         ramped = dial == config.dial and np.any((hypers.ramp_steps > 0) & (hypers.ramp_from > 0))
         if without and (ramped or np.any(getattr(hypers, dial) > 0)):
             raise InputError(
-                f"{dial} > 0 moves nothing here: it needs {'--gated' if dial == 'gate' else '--trunk towers'}"
+                f"{dial} > 0 moves nothing here: it needs {'--trunk towers' if dial == 'attention' else '--gated'}"
             )
+    if config.trunk == "towers" and np.any(hypers.trunk_until > 0):
+        raise InputError("trunk_until > 0 moves nothing here: towers stop with their heads (--holding-until)")
     if np.any(hypers.ramp_steps > config.steps):
         raise InputError(f"ramp_steps {hypers.ramp_steps.max()}: more than the {config.steps} steps there are")
     tiers = data["count"].shape[1]
@@ -144,22 +151,20 @@ def loss(
 ) -> tuple[Scalar, Metrics]:
     """Weighted jump and holding cross-entropy in nats, and the metrics of the last iteration by t bin."""
     heads = predict(
-        params, config, data, shown, couplings(hyper, config, i), dropout_key=key if config.dropout else None
+        params,
+        config,
+        data,
+        shown,
+        couplings(hyper, config, i),
+        dropout_key=key if config.dropout else None,
+        truth=shown.resampled if config.gated else None,
     )
-    value, metrics = losses.two_head_loss(
-        heads.jump,
-        heads.holding,
-        shown.x,
-        shown.resampled,
-        ~shown.given,
-        shown.label,
-        hyper.jump_weight,
-        hyper.holding_weight,
-    )
+    asked = shown._replace(label=jnp.where(hyper.shuffled_label > 0, jnp.roll(shown.label, 1, axis=0), shown.label))
+    value, metrics = losses.two_head_loss(heads.jump, heads.holding, asked, weights(hyper, i))
     return value, {"loss": metrics["loss"]} | measured(heads, shown)
 
 
-step = train.gradient_step(batch, loss)
+step = train.gradient_step(batch, loss, lambda params, hyper, config, i: trains(params, hyper, i))
 
 
 def derive(table: pd.DataFrame, configs: list[Config]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import numpy as np
 from gidd_jax import losses, oracle, probes, sampling, train
 from gidd_jax.data.sudoku.board import Box, units
 from gidd_jax.models import two_head
-from gidd_jax.studies.sudoku_model import Noised, couplings, measured, noised, predict, shape
+from gidd_jax.studies.sudoku_model import Noised, evaluation_couplings, measured, noised, predict, shape
 from gidd_jax.studies.sudoku_settings import Config, Hyper
 from gidd_jax.types import Mean, Metrics, PRNGKey, Tree
 
@@ -24,7 +24,7 @@ def evaluate(
     CKA of the towers; for each k of ``config.decode`` puzzle and cell accuracy and mean violations. Consumes ``key``.
     """
     params = train.evaluated(state, config)
-    dials = couplings(hyper, config, state.optim.count)
+    dials = evaluation_couplings(hyper, config, state.optim.count)
     time_key, noise_key, decode_key = jax.random.split(key, 3)
     shown = _held_out(time_key, noise_key, hyper, config, data, split)
     model = shape(config, data)
@@ -63,10 +63,7 @@ def gradient_cosine(params: Tree, config: Config, data: Tree, shown: Noised, dia
     def one(weights: jax.Array) -> Tree:
         def value(params: Tree) -> jax.Array:
             heads = predict(params, config, data, shown, dials)
-            unknown = ~shown.given
-            return losses.two_head_loss(
-                heads.jump, heads.holding, shown.x, shown.resampled, unknown, shown.label, *weights
-            )[0]
+            return losses.two_head_loss(heads.jump, heads.holding, shown, losses.TwoHeadWeights(*weights))[0]
 
         grads = jax.grad(value)(params)
         return {name: grad for name, grad in grads.items() if name not in ("jump", "holding")}

@@ -19,8 +19,23 @@ class Hyper(NamedTuple):
     gradient: Annotated[float, Dial("", 0, 1, "share of the holding head's gradient that reaches its trunk")] = 1.0
     gradient_jump: Annotated[float, Dial("", 0, 1, "share of the jump head's gradient that reaches its trunk")] = 1.0
     gate: Annotated[float, Dial("", 0, 1, "soft gate to MASK by the holding score (needs --gated)")] = 0.0
+    gate_hard: Annotated[float, Dial("", 0, 1, "1: the gate reads whether the score is above 1/2, not the score")] = 0.0
+    gate_truth: Annotated[float, Dial("", 0, 1, "share of true labels in what the gate reads in training")] = 0.0
+    truth_steps: Annotated[int, Dial("steps", 0, 2**31 - 1, "steps in which gate_truth fades to 0; 0: it stays")] = 0
+    eval_gate: Annotated[float, Dial("", -1, 1, "gate in evaluation; -1: the one of training")] = -1.0
     jump_weight: Annotated[float, Dial("", 0, 1e6, "weight of the jump cross-entropy")] = 1.0
     holding_weight: Annotated[float, Dial("", 0, 1e6, "weight of the holding cross-entropy")] = 1.0
+    divergence_weight: Annotated[
+        float, Dial("", 0, 1e6, "weight of the Itakura-Saito divergence of the score from 1 and 1e-6, unknown cells")
+    ] = 0.0
+    divergence_resampled_weight: Annotated[float, Dial("", 0, 1e6, "the same, over resampled cells alone")] = 0.0
+    interpolating_weight: Annotated[float, Dial("", 0, 1e6, "weight of GIDD's Itakura-Saito term of both heads")] = 0.0
+    shuffled_label: Annotated[int, Dial("", 0, 1, "1: the holding head learns the labels of another board")] = 0
+    jump_from: Annotated[int, Dial("steps", 0, 2**31 - 1, "steps before the jump head (its tower) trains")] = 0
+    holding_until: Annotated[
+        int, Dial("steps", 0, 2**31 - 1, "step at which the holding head (its tower) stops; 0: never")
+    ] = 0
+    trunk_until: Annotated[int, Dial("steps", 0, 2**31 - 1, "step at which the trunk stops; 0: never")] = 0
     learning_rate: Annotated[float, Dial("1/step", 0, 10, "peak learning rate of Adam")] = 1e-3
     weight_decay: Annotated[float, Dial("", 0, 10, "decoupled weight decay (AdamW)")] = 0.0
     b2: Annotated[float, Dial("", 0, 0.99999, "decay of Adam's second moment")] = 0.999
