@@ -19,6 +19,8 @@ COMMANDS = {
     "plot": "draw the figures of a sweep and print its table",
     "generate-puzzles": "make Sudoku boards with a unique solution",
     "export": "write one row as standalone parameters and config",
+    "import-gidd": "turn a PyTorch checkpoint of GIDD into parameters and config",
+    "import-mdlm": "turn a PyTorch checkpoint of MDLM into parameters and config",
 }
 
 

@@ -61,19 +61,24 @@ def load_row(study: Any, directory: pathlib.Path, row: str) -> tuple[dict[str, A
 
 
 def write(study: Any, directory: pathlib.Path, row: str, out: pathlib.Path) -> dict[str, Any]:
-    """Writes ``out/params.npz`` (path -> array) and ``out/config.json`` -> the row's entry."""
-    if out.is_file():
-        raise InputError(f"{out}: is a file; give a directory")
+    """Exports one row into the directory ``out`` (see ``save``) -> the row's entry."""
     entry, config, hyper, params = load_row(study, directory, row)
-    named = {train.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    files.write(out / "params.npz", lambda pending: np.savez(pending, **named))
     about = {"study": study.name, "row": entry["row"], "step": entry["step"], "hyper": hyper._asdict()}
-    files.write_text(out / "config.json", json.dumps(about | {"config": to_json(config)}, indent=1) + "\n")
+    save(out, params, about | {"config": to_json(config)})
     return entry
 
 
+def save(out: pathlib.Path, params: Tree, about: dict[str, Any]) -> None:
+    """Writes ``out/params.npz`` (path -> array) and ``out/config.json`` (what they are); InputError if not a folder."""
+    if out.is_file():
+        raise InputError(f"{out}: is a file; give a directory")
+    named = {train.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    files.write(out / "params.npz", lambda pending: np.savez(pending, **named))
+    files.write_text(out / "config.json", json.dumps(about, indent=1) + "\n")
+
+
 def read_params(directory: str | pathlib.Path) -> tuple[Tree, str]:
-    """The parameters ``write`` left, as a nested dict, and their sha256; raises InputError where there are none."""
+    """The parameters ``save`` left, as a nested dict, and their sha256; raises InputError where there are none."""
     path = pathlib.Path(directory) / "params.npz"
     try:
         blob = path.read_bytes()

@@ -23,7 +23,7 @@ ORDER = """
     models data
     optim train sampling
     checkpoint metrics progress
-    program ledger memory writer sweep export
+    program ledger memory writer sweep export weights
     analysis plotting plotting_transitions
     studies
     commands cli
@@ -72,7 +72,7 @@ def test_packages_stay_in_their_rooms(path):
     for node in ast.parse(text).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-        late = {"datasets", "numba", "tqdm", "beartype"}
+        late = {"datasets", "numba", "tqdm", "beartype", "safetensors", "torch", "yaml"}
         assert not late & {name.split(".")[0] for name in names}, "imported where it is used, for machines without it"
 
 

@@ -1,6 +1,7 @@
 """Transformer layers for T towers at once: activations are [T,B,S,D] and every parameter carries the tower axis first.
 
 Two towers then cost batched matrix products, not a loop. Initializers here only name shapes; `two_head.init` draws.
+What needs no parameters (rounded products, dropout, rotary positions) serves models without towers too.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,18 @@ FLOAT32 = jnp.dtype("float32")
 _shape_only = nn.initializers.zeros
 
 
+def product(subscripts: str, x: Float[Array, "..."], y: Float[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."]:
+    """`einsum` of x and y with operands and result rounded to `dtype`, returned in float32."""
+    # The result is rounded too: a float32 cotangent would run the backward products in float32.
+    return jnp.einsum(subscripts, x.astype(dtype), y.astype(dtype)).astype(FLOAT32)
+
+
+def standardise(x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
+    """(x - mean) / sqrt(variance + 1e-5) over the last axis, in float32."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
+
+
 class Dense(nn.Module):
     """y = x W + b per tower, [T,B,S,D] -> [T,B,S,F] in float32; the product's operands and result are in `dtype`."""
 
@@ -30,9 +43,7 @@ class Dense(nn.Module):
         towers, *_, width = x_TxBxSxD.shape
         kernel_TxDxF = self.param("kernel", _shape_only, (towers, width, self.features))
         bias_TxF = self.param("bias", _shape_only, (towers, self.features))
-        # The result is rounded too: a float32 cotangent would run the backward products in float32.
-        y_TxBxSxF = jnp.einsum("tbsd,tdf->tbsf", x_TxBxSxD.astype(self.dtype), kernel_TxDxF.astype(self.dtype))
-        return y_TxBxSxF.astype(FLOAT32) + bias_TxF[:, None, None, :]
+        return product("tbsd,tdf->tbsf", x_TxBxSxD, kernel_TxDxF, self.dtype) + bias_TxF[:, None, None, :]
 
 
 class Embedding(nn.Module):
@@ -50,16 +61,14 @@ class Embedding(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """(x - mean) / sqrt(variance + 1e-5) * scale + bias over the width, per tower, in float32."""
+    """`standardise` over the width, times a scale and plus a bias per tower."""
 
     @nn.compact
     def __call__(self, x_TxBxSxD: Float[Array, "T B S D"]) -> Float[Array, "T B S D"]:
         towers, *_, width = x_TxBxSxD.shape
         scale_TxD = self.param("scale", _shape_only, (towers, width))
         bias_TxD = self.param("bias", _shape_only, (towers, width))
-        centred = x_TxBxSxD - x_TxBxSxD.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + 1e-5) * scale_TxD[:, None, None, :] + bias_TxD[:, None, None, :]
+        return standardise(x_TxBxSxD) * scale_TxD[:, None, None, :] + bias_TxD[:, None, None, :]
 
 
 def dropout(key: PRNGKey, x: Float[Array, "*shape"], rate: float) -> Float[Array, "*shape"]:
@@ -96,6 +105,11 @@ def _scale_gradient_jvp(primals, tangents):
     x, g = primals
     # Masked, not only multiplied: 0 * inf would poison the trunk.
     return x, jnp.where(g == 0, 0.0, tangents[0]) * g
+
+
+def line_angles(length: int, d_head: int, base: float = 10_000.0) -> Float[np.ndarray, "S half"]:
+    """Angles of rotary positions on a line, s base^(-i / (d_head/2)) radians, [S, d_head/2]. arXiv 2104.09864."""
+    return np.arange(length)[:, None] * base ** (-np.arange(d_head // 2) / (d_head // 2))[None, :]
 
 
 def rotary_angles(side: int, d_head: int, base: float = 10.0) -> Float[np.ndarray, "S half"]:
