@@ -204,8 +204,8 @@ def test_resampling_with_both_oracles_mends_every_wrong_cell_and_stops():
         found = resample(questions(), k, name="oracles", k=k)
         np.testing.assert_array_equal(found.board, ANSWER)
         left = (np.asarray(found.history) != np.asarray(ANSWER)).sum(-1)
-        # The last call finds nothing that is wrong.
-        np.testing.assert_array_equal(found.calls, -(-left[0] // k) + 1)
+        # The last call finds nothing that is wrong; the board without unknown cells needs none.
+        np.testing.assert_array_equal(found.calls, -(-left[0] // k) + (np.arange(BOARDS) > 0))
         np.testing.assert_array_equal(left, np.maximum(left[:1] - k * np.arange(STEPS)[:, None], 0))
 
 
@@ -220,7 +220,7 @@ def test_oracle_holding_leaves_right_cells_alone_until_a_blind_jump_hits():
     assert (right[1:] >= right[:-1]).all() and not right[3].all()
     # A wrong cell comes right with probability 1/4 a step: one of 16 is left after 100 steps with probability 5e-12.
     np.testing.assert_array_equal(found.board, ANSWER)
-    assert (found.calls < 100).all() and found.calls[0] == 1
+    assert (found.calls < 100).all()
 
 
 def test_an_oracle_changes_its_own_head_only():
@@ -247,6 +247,7 @@ toy = jax.jit(PREDICTORS["toy"])
 def resample_loop(z, unknown, steps, k, select, threshold):
     """One board, cell by cell, at temperature 0 and spread 0."""
     z, t, calls = z.copy(), 1.0, 0
+    steps = steps if unknown.any() else 0
     for _ in range(steps):
         jump, holding = (np.asarray(each[0], np.float64) for each in toy(z[None], np.float32([t])))
         J = np.exp(log_softmax(jump))
@@ -368,7 +369,7 @@ def test_one_program_serves_all_numbers_and_asks_nothing_of_the_host():
         ]
     assert len(TRACES) - before <= 2
     for (resampled, remasked), (steps, *_) in zip(found, numbers, strict=True):
-        np.testing.assert_array_equal(remasked.calls, steps)
+        np.testing.assert_array_equal(remasked.calls, [0, *[steps] * (BOARDS - 1)])
         assert (resampled.calls <= steps).all() and int(resampled.calls[-1]) == steps
 
 

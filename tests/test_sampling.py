@@ -69,7 +69,8 @@ def test_agrees_with_the_loop(key, select, mask_id):
         @jax.jit
         def decode(key, question=question, k=k):
             run = partial(k_pass, predict, jnp.asarray(question), k=k, digits=DIGITS, select=select, mask_id=mask_id)
-            return run(jax.random.clone(key), passes=0)[0], *run(key)
+            found = run(key)
+            return run(jax.random.clone(key), passes=0).board, found.board, found.calls
 
         start, board, passes = decode(jax.random.clone(key))
         expected, expected_passes = oracle(scores, question, np.asarray(start), k, select)
@@ -81,7 +82,7 @@ def test_agrees_with_the_loop(key, select, mask_id):
 @pytest.mark.parametrize("mask_id", [None, MASK])
 def test_start_touches_unknown_cells_only(key, mask_id):
     question = jnp.asarray(questions(0))
-    start, _ = k_pass(toy_predict(0, 1), question, key, 1, DIGITS, mask_id=mask_id, passes=0)
+    start = k_pass(toy_predict(0, 1), question, key, 1, DIGITS, mask_id=mask_id, passes=0).board
     unknown = np.asarray(question == 0)
     np.testing.assert_array_equal(start[~unknown], question[~unknown])
     if mask_id is None:
@@ -91,7 +92,7 @@ def test_start_touches_unknown_cells_only(key, mask_id):
 
 
 def test_random_start_is_uniform(key):
-    start, _ = k_pass(toy_predict(0, 1), jnp.zeros((500, CELLS), jnp.int32), key, 1, DIGITS, passes=0)
+    start = k_pass(toy_predict(0, 1), jnp.zeros((500, CELLS), jnp.int32), key, 1, DIGITS, passes=0).board
     share = np.bincount(np.asarray(start).ravel(), minlength=DIGITS + 1)[1:] / start.size
     # Standard error of a share is 0.0048 at 8,000 cells; 5 of them, alpha = 4 x 6e-7.
     np.testing.assert_allclose(share, 1 / DIGITS, atol=0.025)
@@ -100,27 +101,30 @@ def test_random_start_is_uniform(key):
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32])
 def test_givens_stay_and_blanks_are_filled(key, dtype):
     question = jnp.asarray(questions(1), dtype)
-    board, _ = k_pass(toy_predict(1, 100), question, key, 3, DIGITS)
+    board = k_pass(toy_predict(1, 100), question, key, 3, DIGITS).board
     assert board.dtype == dtype
     known = np.asarray(question != 0)
     np.testing.assert_array_equal(board[known], question[known])
     assert ((board >= 1) & (board <= DIGITS)).all()
 
 
-def test_passes_of_the_longest_board_are_enough(key):
-    question = jnp.asarray(questions(2)[:4])  # at most 9 unknown
-    predict = toy_predict(2, 100)
-    decode = partial(k_pass, predict, question, k=2, digits=DIGITS, mask_id=MASK)
-    long, _ = decode(jax.random.clone(key))
-    short, _ = decode(jax.random.clone(key), passes=5)
-    np.testing.assert_array_equal(long, short)
+def test_history_holds_what_each_pass_started_from(key):
+    question, run = (
+        jnp.asarray(questions(2)),
+        jax.jit(partial(k_pass, toy_predict(2, 100), k=5, digits=DIGITS, history=6)),
+    )
+    found = run(question, jax.random.clone(key), passes=9)
+    for passes in range(6):
+        board = run(question, jax.random.clone(key), passes=passes).board
+        np.testing.assert_array_equal(found.history[passes], board)
+    np.testing.assert_array_equal(found.history[-1], found.board)
 
 
 def test_commits_minus_infinite_scores_last_but_does_commit_them(key):
     def predict(z_BxS, share_B):
         return jnp.zeros((*z_BxS.shape, DIGITS)).at[..., 2].set(1.0), jnp.full(z_BxS.shape, -jnp.inf)
 
-    board, _ = k_pass(predict, jnp.zeros((1, CELLS), jnp.int32), key, 4, DIGITS, passes=2)
+    board = k_pass(predict, jnp.zeros((1, CELLS), jnp.int32), key, 4, DIGITS, passes=2).board
     assert (board[0, :8] == 3).all() and not (board[0, 8:] == 3).all()
 
 
@@ -128,8 +132,8 @@ def test_vmaps_over_replicas(key):
     question = jnp.asarray(questions(5))
     predict = toy_predict(5, 100)
     split = partial(jax.random.split, num=3)
-    boards, passes = jax.vmap(lambda key: k_pass(predict, question, key, 4, DIGITS))(split(jax.random.clone(key)))
+    many = jax.vmap(lambda key: k_pass(predict, question, key, 4, DIGITS))(split(jax.random.clone(key)))
     for index, one in enumerate(split(key)):
-        board, _ = k_pass(predict, question, one, 4, DIGITS)
-        np.testing.assert_array_equal(boards[index], board)
-    assert passes.shape == (3, BOARDS)
+        board = k_pass(predict, question, one, 4, DIGITS).board
+        np.testing.assert_array_equal(many.board[index], board)
+    assert many.calls.shape == (3, BOARDS)

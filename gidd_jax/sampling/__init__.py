@@ -7,12 +7,13 @@ from gidd_jax.sampling.heads import Predict, belief, oracle_holding, oracle_jump
 from gidd_jax.sampling.k_pass import k_pass
 from gidd_jax.sampling.masked import masked
 from gidd_jax.sampling.reveal import reveal_counts
-from gidd_jax.sampling.revision import Revised, remask, resample, two_head_ancestral
+from gidd_jax.sampling.revision import remask, resample, two_head_ancestral
+from gidd_jax.sampling.walk import Walk
 
 __all__ = [
     "Denoise",
     "Predict",
-    "Revised",
+    "Walk",
     "adaptive",
     "adaptive_score",
     "ancestral",

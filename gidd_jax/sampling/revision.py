@@ -4,8 +4,7 @@ Each makes one call of ``predict`` a step and can be compared with the others at
 non-zero cells of the question, never change.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +16,8 @@ from gidd_jax.sampling import heads
 from gidd_jax.sampling.draws import draw, ranks
 from gidd_jax.sampling.gidd import reverse_scan
 from gidd_jax.sampling.heads import Predict
+from gidd_jax.sampling.walk import Walk, walk
 from gidd_jax.types import PRNGKey, Tree
-
-
-class Revised(NamedTuple):
-    """Boards, the calls of the model each board used, and every step's input (for ``history`` steps)."""
-
-    board: Integer[Array, "B S"]
-    calls: Int[Array, "B"]
-    history: Integer[Array, "T B S"]
 
 
 def two_head_ancestral(
@@ -37,7 +29,7 @@ def two_head_ancestral(
     temperature: ArrayLike = 1.0,
     wrong: bool = False,
     by_holding: bool = True,
-) -> Revised:
+) -> Walk:
     """The reverse process from the prior noise at ``times[0]`` to clean digits, by what both heads believe.
 
     ``times`` as from ``time_grid``; the belief is ``heads.belief`` (``wrong``: the label the holding head learnt), or
@@ -57,7 +49,7 @@ def two_head_ancestral(
     keys = jax.random.split(scan_key, len(times))
     z, history = reverse_scan(draw, keys, schedule, denoise, first, times, question > 0)
     calls = jnp.full(z.shape[:1], len(times), jnp.int32)
-    return Revised((z + 1).astype(question.dtype), calls, (history + 1).astype(question.dtype))
+    return Walk((z + 1).astype(question.dtype), calls, (history + 1).astype(question.dtype))
 
 
 def resample(
@@ -73,7 +65,7 @@ def resample(
     threshold: ArrayLike = 0.0,
     first: Integer[Array, "B S"] | None = None,
     history: int = 0,
-) -> Revised:
+) -> Walk:
     """Rewrites, ``steps`` times, the k cells least trusted with a digit of the jump; any cell may be visited again.
 
     Distrust d is the holding score, or 1 - J(z) by "confidence", for one-head models. The k cells of highest
@@ -89,18 +81,17 @@ def resample(
     start_key, steps_key = jax.random.split(key)
     z = heads.start(start_key, question, digits) if first is None else jnp.where(unknown, first, question)
 
-    def step(z: Tree, t_B: Tree, step_key: PRNGKey, going_B: Bool[Array, "B"], i: Int[Array, ""]) -> tuple:
+    def step(z: Tree, t_B: Tree, i: Int[Array, ""]) -> tuple[Tree, Tree, Bool[Array, "B"]]:
         jump, holding = predict(z, t_B)
-        new, blur = _drawn(step_key, jump, temperature, spread)
+        new, blur = _drawn(jax.random.fold_in(steps_key, i), jump, temperature, spread)
         log_d = heads.distrust(jump, holding, z, select == "holding")
         doubted = unknown & (jnp.exp(log_d) > threshold)
-        going_B &= doubted.any(1)
-        chosen = doubted & going_B[:, None] & (ranks(log_d + blur, doubted) < k)
+        chosen = doubted & (ranks(log_d + blur, doubted) < k)
         z = jnp.where(chosen, new.astype(z.dtype), z)
         mean = jnp.where(unknown, jnp.exp(log_d), 0.0).sum(1) / jnp.maximum(unknown.sum(1), 1)
-        return z, jnp.maximum(mean, 1 / z.shape[1]), going_B
+        return z, jnp.maximum(mean, 1 / z.shape[1]), doubted.any(1)
 
-    return _repeated(step, steps_key, z, jnp.ones(z.shape[0]), steps, history)
+    return walk(step, z, jnp.ones(z.shape[0]), unknown.any(1), steps, history)
 
 
 def remask(
@@ -114,7 +105,7 @@ def remask(
     temperature: ArrayLike = 0.0,
     spread: ArrayLike = 0.0,
     history: int = 0,
-) -> Revised:
+) -> Walk:
     """Reveals the surest masked cells at an even pace, and masks up to k revealed cells again at every step.
 
     After step i = 1..n, floor(U i / n) of a board's U unknown cells are revealed, so that no mask is left at the end.
@@ -129,10 +120,10 @@ def remask(
     unknown = question == 0
     count_B = unknown.sum(1)
 
-    def step(z: Tree, known: Tree, step_key: PRNGKey, going_B: Bool[Array, "B"], i: Int[Array, ""]) -> tuple:
+    def step(z: Tree, known: Tree, i: Int[Array, ""]) -> tuple[Tree, Tree, Bool[Array, "B"]]:
         t_B, log_d = known
         jump, _ = predict(z, t_B)
-        new, blur = _drawn(step_key, jump, temperature, spread)
+        new, blur = _drawn(jax.random.fold_in(key, i), jump, temperature, spread)
         masked = unknown & (z == mask_id)
         shown, shown_B = unknown & ~masked, (unknown & ~masked).sum(1)
         goal_B = count_B * (i + 1) // steps
@@ -142,32 +133,10 @@ def remask(
         hide = shown & (ranks(log_d + blur, shown) < again_B[:, None])
         z = jnp.where(hide, mask_id, jnp.where(reveal, new.astype(z.dtype), z)).astype(z.dtype)
         log_d = jnp.where(reveal, jnp.log1p(-jnp.exp(log_p)), log_d)
-        return z, ((count_B - goal_B) / jnp.maximum(count_B, 1), log_d), going_B
+        return z, ((count_B - goal_B) / jnp.maximum(count_B, 1), log_d), count_B > 0
 
     z = heads.start(key, question, digits, mask_id)
-    return _repeated(step, key, z, (jnp.ones(z.shape[0]), jnp.zeros(z.shape)), steps, history)
-
-
-def _repeated(
-    step: Callable, key: PRNGKey, z: Integer[Array, "B S"], known: Tree, steps: int | Int[Array, ""], history: int
-) -> Revised:
-    """``step`` while fewer than ``steps`` are done and some board is going; ``known`` is what it carries besides z."""
-
-    def onward(carry: tuple) -> tuple:
-        i, z, known, going_B, calls_B, past = carry
-        past = past.at[i].set(z, mode="drop") if history else past
-        new, known, still_B = step(z, known, jax.random.fold_in(key, i), going_B, i)
-        return i + 1, new, known, still_B, calls_B + going_B, past
-
-    def more(carry: tuple) -> Bool[Array, ""]:
-        return (carry[0] < steps) & carry[3].any()
-
-    boards = z.shape[:1]
-    past = jnp.zeros((history, *z.shape), z.dtype)
-    start = (jnp.int32(0), z, known, jnp.ones(boards, bool), jnp.zeros(boards, jnp.int32), past)
-    done, z, _, _, calls, past = jax.lax.while_loop(more, onward, start)
-    after = jnp.arange(history)[:, None, None] >= done
-    return Revised(z, calls, jnp.where(after, z[None], past))
+    return walk(step, z, (jnp.ones(z.shape[0]), jnp.zeros(z.shape)), count_B > 0, steps, history)
 
 
 def _drawn(
