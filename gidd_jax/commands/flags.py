@@ -11,7 +11,7 @@ from typing import Any
 from gidd_jax.config import dials
 from gidd_jax.errors import InputError
 
-STUDIES = ("sudoku", "kuramoto")
+STUDIES = ("sudoku", "language", "kuramoto")
 
 
 def study(name: str) -> Any:
@@ -33,7 +33,8 @@ def add_settings(parser: argparse.ArgumentParser, config: type) -> None:
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif typing.get_origin(kind) is tuple:
-            options |= {"type": typing.get_args(kind)[0], "nargs": "+", "metavar": "N"}
+            each = typing.get_args(kind)[0]
+            options |= {"type": each, "nargs": "+", "metavar": "NAME" if each is str else "N"}
         else:
             options |= {"type": kind, "metavar": kind.__name__.upper()}
             if choices := field.metadata["choices"]:
