@@ -135,14 +135,6 @@ def test_a_fresh_model_says_nothing_and_its_blocks_are_the_identity(key):
     np.testing.assert_allclose(features(tree, TINY, ids, t), standardise(tree["token"][ids]), atol=1e-6)
 
 
-def test_init_vmaps():
-    draw = partial(dit.init, config=TINY)
-    many = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(3), 2))
-    for index, key in enumerate(jax.random.split(jax.random.key(3), 2)):
-        alone = jax.jit(draw)(key)
-        jax.tree.map(lambda row, leaf, i=index: np.testing.assert_allclose(row[i], leaf, rtol=1e-6), many, alone)
-
-
 # ---------------------------------------------------------------- inputs
 
 
@@ -252,6 +244,7 @@ def test_vmap_over_replicas_equals_one_by_one():
         np.testing.assert_allclose(row, apply(tree, TINY, *inputs), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_of_lazy_logits_is_the_loss_of_the_logits():
     schedule = schedules.hybrid(11, 10, 0.2)
     tree, (x, t) = params_of(TINY), tokens(TINY)

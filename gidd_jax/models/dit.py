@@ -77,14 +77,10 @@ class Linear(nn.Module):
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch F"]:
         kernel_DxF = self.param("kernel", _shape_only, (x.shape[-1], self.features))
         if self.exact:
-            narrow = x.astype(self.dtype), kernel_DxF.astype(self.dtype)
-            y = jnp.matmul(*narrow, preferred_element_type=FLOAT32)
+            y = jnp.matmul(x.astype(self.dtype), kernel_DxF.astype(self.dtype), preferred_element_type=FLOAT32)
         else:
             y = product("...d,df->...f", x, kernel_DxF, self.dtype)
-        if not self.bias:
-            return y
-        bias_F = self.param("bias", _shape_only, (self.features,))
-        return y + bias_F.reshape((1,) * (y.ndim - 1) + bias_F.shape)
+        return y + jnp.broadcast_to(self.param("bias", _shape_only, (self.features,)), y.shape) if self.bias else y
 
 
 class AdaptiveNorm(nn.Module):
@@ -94,8 +90,8 @@ class AdaptiveNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "*batch S D"], shift: Float[Array, "*batch 1 D"], scale: Float[Array, "*batch 1 D"]
     ) -> Float[Array, "*batch S D"]:
-        weight_D = self.param("scale", _shape_only, (x.shape[-1],))
-        return standardise(x) * weight_D.reshape((1,) * (x.ndim - 1) + weight_D.shape) * (1 + scale) + shift
+        weight = jnp.broadcast_to(self.param("scale", _shape_only, (x.shape[-1],)), x.shape)
+        return standardise(x) * weight * (1 + scale) + shift
 
 
 def parts(modulation: Float[Array, "*batch F"], count: int) -> list[Float[Array, "*batch 1 D"]]:
