@@ -72,7 +72,7 @@ def test_packages_stay_in_their_rooms(path):
     for node in ast.parse(text).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-        late = {"datasets", "numba", "tqdm", "beartype", "safetensors", "torch", "yaml"}
+        late = {"datasets", "numba", "tqdm", "beartype", "safetensors", "torch", "yaml", "tokenizers"}
         assert not late & {name.split(".")[0] for name in names}, "imported where it is used, for machines without it"
 
 
@@ -98,7 +98,7 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_importing_a_study_needs_no_package_that_a_bare_machine_lacks():
     code = """
 import sys
-for name in ("datasets", "numba", "beartype", "chex", "pytest", "tyro"):
+for name in ("datasets", "numba", "beartype", "chex", "pytest", "tokenizers", "tyro"):
     sys.modules[name] = None
 import gidd_jax.studies.sudoku, gidd_jax.sweep, gidd_jax.commands.sweep
 """

@@ -1,5 +1,5 @@
 """What the studies train on."""
 
-from gidd_jax.data import sudoku
+from gidd_jax.data import sudoku, text
 
-__all__ = ["sudoku"]
+__all__ = ["sudoku", "text"]
