@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, StrMethodFormatter
 
 from gidd_jax.analysis import (
     among,
@@ -20,6 +20,7 @@ from gidd_jax.analysis import (
     describe_replicas,
     final,
     intervals_by,
+    presented,
     require_dial,
     untrained,
     with_derived,
@@ -53,9 +54,17 @@ FLAT = 1e-9
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 100
 STROKES = ("-", "--", ":", "-.") * 100
 REFERENCES = {"untrained": ("0.5", "untrained model"), "oracle": ("black", "oracle: best possible")}
-ORACLES = {"holding_loss": "holding_floor", "separation": "separation_ceiling"}
+ORACLES = {
+    "holding_loss": "holding_floor",
+    "separation": "separation_ceiling",
+    "elbo": "oracle_elbo",
+    "sample_nll": "entropy",
+    "corrected_nll": "entropy",
+}
 # How well it does, then what the coupling does: ten panels fill two rows.
 PANELS = (
+    *(("elbo",), ("bits_per_character",), ("excess",)),
+    *(("sample_nll", "corrected_nll"), ("sample_entropy", "corrected_entropy")),
     *(("jump_loss",), ("jump_accuracy",), ("holding_loss",), ("cell_accuracy",), ("puzzle_accuracy",)),
     ("benefit_jump", "benefit_holding"),
     ("knockout_zero_jump", "knockout_zero_holding"),
@@ -63,6 +72,8 @@ PANELS = (
     *(("gradient_cosine",), ("tower_cka",)),
 )
 SHARED_LABELS = {
+    "sample_nll": "samples under the source (nats per token)",
+    "sample_entropy": "token entropy of a sample (nats)",
     "benefit": "benefit of coupling (nats)",
     "knockout_zero": "loss added, path zeroed (nats)",
     "knockout_shuffle": "loss added, path shuffled (nats)",
@@ -71,12 +82,12 @@ SHARED_LABELS = {
 
 @mpl.rc_context(STYLE)
 def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
-    """Jump loss, jump accuracy and holding loss against boards seen: a line a dial value, a row of axes a group."""
+    """Losses, accuracy or sample quality against what was seen: a line a dial value, a row of axes a group."""
     rows = table[table["split"] == "validation"]
-    metrics = among(rows, ("jump_loss", "jump_accuracy", "holding_loss"))
-    figure, grid = _canvas(rows, dial, "Learning curves", "validation boards", metrics)
+    metrics = among(rows, ("jump_loss", "jump_accuracy", "holding_loss", "elbo", "sample_nll", "corrected_nll"))
+    figure, grid = _canvas(rows, dial, "Learning curves", f"validation {presented(table)}", metrics)
     for ax in _lines_by_dial(figure, grid, rows, untrained(rows), dial, metrics, "boards"):
-        ax.set_xlabel("boards seen")
+        ax.set_xlabel(f"{presented(table)} seen")
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.xaxis.set_major_locator(MaxNLocator(5))
     return figure
@@ -86,7 +97,7 @@ def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
 def by_t(table: pd.DataFrame, dial: str) -> Figure:
     """Jump accuracy, holding loss and separation by noise level at the last step, beside what an oracle can reach."""
     last = final(table)
-    metrics = among(last, ("jump_accuracy/t", "holding_loss/t", "separation/t"))
+    metrics = among(last, ("jump_accuracy/t", "holding_loss/t", "separation/t", "elbo/t"))
     figure, grid = _canvas(last, dial, "Skill by noise level", _where(last, metrics), metrics)
     for ax in _lines_by_dial(figure, grid, last, untrained(table), dial, metrics, "t"):
         ax.set(xlabel="noise level t (probability)", xlim=(0, 1))
@@ -120,7 +131,7 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
         if len(metrics) > 1:
             looks = [(HUES[i], "-") if len(groups) == 1 else ("0.3", STROKES[i]) for i in range(len(metrics))]
             handles = [Line2D([], [], color=colour, ls=stroke) for colour, stroke in looks]
-            _panel_legend(ax, handles, [_short(metric) for metric in metrics])
+            _panel_legend(ax, handles, _short(metrics))
         ax.set(xlabel=dial_label(dial), ylabel=_panel_label(metrics))
         _frame(ax, scalars[dial].to_numpy(float))
     marks = [(Line2D([], [], color=HUES[i], marker="o", ms=3.5), name) for i, name in enumerate(groups)]
@@ -270,13 +281,17 @@ def _guide(figure: Figure, marks: list[tuple[Line2D, str]]) -> None:
 def _panel_label(metrics: list[str]) -> str:
     if len(metrics) == 1:
         return axis_label(metrics[0])
-    return SHARED_LABELS.get(metrics[0].rpartition("_")[0]) or axis_label(metrics[0].partition("@")[0])
+    shared = SHARED_LABELS.get(metrics[0]) or SHARED_LABELS.get(metrics[0].rpartition("_")[0])
+    return shared or axis_label(metrics[0].partition("@")[0])
 
 
-def _short(metric: str) -> str:
-    """How a panel that holds several metrics tells them apart."""
-    name, at, cells = metric.partition("@")
-    return f"{cells} a pass" if at else name.rpartition("_")[2]
+def _short(metrics: list[str]) -> list[str]:
+    """How a panel that holds several metrics tells them apart: by what they do not share."""
+    if "@" in metrics[0]:
+        hows = [metric.partition("@")[2] for metric in metrics]
+        return [f"{how} a pass" if how.isdigit() else how for how in hows]
+    ends = [metric.rpartition("_") for metric in metrics]
+    return [start if len({end for *_, end in ends}) == 1 else end for start, _, end in ends]
 
 
 def _panel_legend(ax: Axes, handles: list[Line2D], names: list[str]) -> None:
@@ -288,11 +303,15 @@ def _panel_legend(ax: Axes, handles: list[Line2D], names: list[str]) -> None:
 
 def _frame(ax: Axes, values: np.ndarray) -> None:
     """The dial's axis: logarithmic (linear from zero to its smallest value) where it spans more than a factor of 30."""
-    values, positive = np.unique(values), values[values > 0]
+    values, sizes = np.unique(values), np.abs(values[values != 0])
     low, high = values.min(), values.max()
-    if len(positive) and high > 30 * positive.min():
-        ax.set_xscale("symlog", linthresh=positive.min())
-        ax.set_xlim(low / 1.5 if low > 0 else low - positive.min() / 3, high * 1.5)
+    if len(sizes) and sizes.max() > 30 * sizes.min():
+        ax.set_xscale("symlog", linthresh=sizes.min())
+        beyond = {-1: 1.5 * low, 0: -sizes.min() / 3, 1: low / 1.5}
+        ax.set_xlim(beyond[int(np.sign(low))], high * 1.5 if high > 0 else sizes.min() / 3)
+        if low < 0:
+            ax.xaxis.set_major_locator(FixedLocator(values))
+            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     elif low < high:
         ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     else:
@@ -317,4 +336,4 @@ def _where(last: pd.DataFrame, metrics: list[str]) -> str:
     """The boards and the step of the evaluation that is drawn."""
     rows = last[last["metric"].isin(metrics)]
     steps = sorted(rows["step"].unique())
-    return f"{' and '.join(sorted(rows['split'].unique()))} boards, step {' and '.join(map(str, steps))}"
+    return f"{' and '.join(sorted(rows['split'].unique()))} {presented(last)}, step {' and '.join(map(str, steps))}"

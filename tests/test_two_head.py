@@ -310,7 +310,8 @@ def test_dropout_acts_only_with_a_key_and_a_rate(key):
 def test_vmap_over_replicas_equals_one_by_one():
     config, inputs = tiny(gated=True, mask_token=True), batch()
     trees = [params_of(config, seed) for seed in range(3)]
-    dials = Couplings(*jnp.asarray([[0.0, 0.5, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.3, 1.0]]))
+    dials = [[0.0, 0.5, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.3, 1.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.0]]
+    dials = Couplings(*jnp.asarray(dials))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
     many = jax.jit(jax.vmap(lambda tree, dial: apply(tree, config, *inputs, dial)))(stacked, dials)
     for index, tree in enumerate(trees):

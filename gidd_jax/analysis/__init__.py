@@ -27,6 +27,7 @@ from gidd_jax.analysis.summary import (
     learning_visible,
     metric_name,
     metric_unit,
+    presented,
     summary,
 )
 from gidd_jax.analysis.transitions import (
@@ -91,6 +92,7 @@ __all__ = [
     "paired_interval",
     "permutation_test",
     "power_law",
+    "presented",
     "ramp",
     "rankme",
     "regroup",

@@ -10,7 +10,7 @@ from gidd_jax.analysis.derive import final, require_dial, swept, untrained, with
 from gidd_jax.analysis.intervals import intervals_by
 from gidd_jax.errors import InputError
 
-# metric -> (name, unit); a metric measured with k cells a pass is found under its name before the "@".
+# metric -> (name, unit); a metric of completed boards is found under its name before the "@".
 LABELS = {
     "loss": ("loss", "nats"),
     "jump_loss": ("jump loss", "nats"),
@@ -26,6 +26,7 @@ LABELS = {
     "cell_accuracy": ("cells right", "fraction"),
     "puzzle_accuracy": ("puzzles solved", "fraction"),
     "violations": ("violations", "per board"),
+    "model_calls": ("model calls", "per board"),
     "benefit_jump": ("benefit to jump", "nats"),
     "benefit_holding": ("benefit to holding", "nats"),
     "knockout_zero_jump": ("knock-out zero, jump", "nats"),
@@ -34,6 +35,16 @@ LABELS = {
     "knockout_shuffle_holding": ("knock-out shuffle, holding", "nats"),
     "gradient_cosine": ("gradient cosine", "−1 to 1"),
     "tower_cka": ("tower CKA", "0 to 1"),
+    "elbo": ("bound", "nats per token"),
+    "oracle_elbo": ("bound of the best model", "nats per token"),
+    "entropy": ("entropy of the source", "nats per token"),
+    "excess": ("bound − best model's", "nats per token"),
+    "bits_per_character": ("bits per character", "bits"),
+    "sample_nll": ("samples under the source", "nats per token"),
+    "corrected_nll": ("corrected samples", "nats per token"),
+    "sample_entropy": ("token entropy of a sample", "nats"),
+    "corrected_entropy": ("token entropy, corrected", "nats"),
+    "corrected_share": ("tokens corrected", "fraction"),
     "gradient_norm": ("gradient norm", "nats per unit weight"),
 }
 
@@ -42,7 +53,11 @@ _FAMILIES = {
         *("loss", "jump_loss", "jump_accuracy", "holding_loss", "holding_excess"),
         *("separation", "separation_ceiling", "precision", "recall"),
     ),
-    "Decoding": ("cell_accuracy", "puzzle_accuracy", "violations"),
+    "Likelihood": ("elbo", "bits_per_character", "excess"),
+    "Samples, and after self-correction": (
+        *("sample_nll", "corrected_nll", "sample_entropy", "corrected_entropy", "corrected_share"),
+    ),
+    "Decoding": ("cell_accuracy", "puzzle_accuracy", "violations", "model_calls"),
     "Coupling": ("benefit_jump", "benefit_holding", "gradient_cosine", "tower_cka"),
     "Knock-outs of the cross path": (
         *("knockout_zero_jump", "knockout_zero_holding", "knockout_shuffle_jump", "knockout_shuffle_holding"),
@@ -56,8 +71,8 @@ _TOLD_BY = {
     "precision": "separation",
     "recall": "separation",
 }
-_FLOORED = ("jump_loss", "jump_accuracy", "holding_loss", "separation")
-_ORACLES = ("holding_floor", "separation_ceiling", "precision_ceiling")
+_FLOORED = ("elbo", "jump_loss", "jump_accuracy", "holding_loss", "separation")
+_ORACLES = ("entropy", "oracle_elbo", "holding_floor", "separation_ceiling", "precision_ceiling")
 
 
 def metric_name(metric: str) -> str:
@@ -77,9 +92,9 @@ def axis_label(metric: str) -> str:
 
 
 def among(table: pd.DataFrame, metrics: tuple[str, ...]) -> list[str]:
-    """Those of the metrics the table holds, in the order asked for, each with all its variants '@k' by rising k."""
+    """Those of the metrics the table holds, in the order asked for, with all variants: '@k' by rising k, '@sampler'."""
     present = table["metric"].unique()
-    variants = sorted((m for m in present if "@" in m), key=lambda m: int(m.partition("@")[2]))
+    variants = sorted((m for m in present if "@" in m), key=_variant)
     return [m for base in metrics for m in ([base] if base in present else []) + _variants(variants, base)]
 
 
@@ -112,9 +127,10 @@ def format_summary(table: pd.DataFrame, dial: str, width: int = 120) -> str:
     counts = [_column(name, "", [str(count) for count in lines[name]]) for name in ("replicas", "dead")]
     blocks = []
     for title, family in _FAMILIES.items():
-        columns = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family]
-        columns = counts + columns if title == "Performance" else columns
+        columns = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family and not _sampler(m)]
+        columns = counts + columns if columns and not blocks else columns
         blocks += [f"{title}\n{block}" for block in _blocks(keys, columns, width)]
+    blocks += [f"Samplers\n{block}" for block in _sampler_blocks(lines, metrics, keys, width)]
     notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in _notes(table, dial)]
     return "\n\n".join([*blocks, "\n".join(notes)])
 
@@ -140,11 +156,21 @@ def learning_visible(table: pd.DataFrame, margin: float = 0.2) -> tuple[bool, pd
     return bool((by_bin >= margin).all()), by_setting.reset_index()
 
 
+def presented(table: pd.DataFrame) -> str:
+    """What the replicas were shown: the plural of one presentation."""
+    return "tokens" if (table["metric"] == "elbo").any() else "boards"
+
+
 def describe_replicas(table: pd.DataFrame, dial: str) -> str:
     """Over what the intervals run: how many seeds, and any other hyper that was averaged over."""
     others = [name.replace("_", " ") for name in swept(table) if name != dial]
     seeds = table["seed"].nunique()
     return f"{seeds} seed{'s' if seeds > 1 else ''}" + (f", pooled over {', '.join(others)}" if others else "")
+
+
+def _variant(metric: str) -> tuple[bool, int, str]:
+    how = metric.partition("@")[2]
+    return (not how.isdigit(), int(how) if how.isdigit() else 0, how)
 
 
 def _variants(variants: list[str], base: str) -> list[str]:
@@ -165,6 +191,24 @@ def _metric_column(lines: pd.DataFrame, metric: str) -> list[str]:
     halves = [f" ±{half:.3f}" if shown else "" for half, shown in zip(lines[f"{metric}±"], known, strict=True)]
     cells = [mean + half for mean, half in zip(means, _justified(halves, str.ljust), strict=True)]
     return _column(metric_name(metric), metric_unit(metric), cells)
+
+
+def _sampler(metric: str) -> str:
+    """'puzzle_accuracy@resample' -> 'resample'; '' for a metric of no sampler."""
+    how = metric.partition("@")[2]
+    return "" if how.isdigit() else how
+
+
+def _sampler_blocks(lines: pd.DataFrame, metrics: list[str], keys: list[list[str]], width: int) -> list[str]:
+    """A line a sampler and line of the summary; no blocks where there are no samplers."""
+    samplers = list(dict.fromkeys(filter(None, map(_sampler, metrics))))
+    keys = [[*key[:3], *key[3:] * len(samplers)] for key in keys]
+    keys.append(_column("sampler", "", [name for name in samplers for _ in range(len(lines))], str.ljust))
+    columns = []
+    for base in dict.fromkeys(metric.partition("@")[0] for metric in metrics if _sampler(metric)):
+        each = [lines[[f"{base}@{name}", f"{base}@{name}±"]].set_axis([base, f"{base}±"], axis=1) for name in samplers]
+        columns.append(_metric_column(pd.concat(each), base))
+    return _blocks(keys, columns, width)
 
 
 def _column(name: str, unit: str, cells: list[str], justify: Callable = str.rjust) -> list[str]:
@@ -201,7 +245,7 @@ def _notes(table: pd.DataFrame, dial: str) -> list[str]:
     shown = [m for m in among(last, _HEADLINES) if _TOLD_BY.get(m) not in set(last["metric"])]
     told = last[(last["bin"] == -1) & last["metric"].isin(shown)]
     measured = told.groupby(["split", "step"], observed=True)["metric"].unique()
-    head = "jump_loss" if "jump_loss" in set(last["metric"]) else "loss"
+    head = next((metric for metric in ("jump_loss", "elbo") if metric in set(last["metric"])), "loss")
     places = [
         f"split {split}, step {step}" + ("" if head in names else f" ({', '.join(map(metric_name, names))})")
         for (split, step), names in sorted(measured.items(), key=lambda item: head not in item[1])

@@ -17,11 +17,14 @@ EXAMPLE = "gidd-jax plot runs/a"
 # By study: what tells the table, (table, dial) -> text, and what draws it, (table, dial, directory) -> paths.
 VIEWS = {
     "sudoku": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
+    "language": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
     "kuramoto": ("gidd_jax.analysis:format_transition", "gidd_jax.plotting_transitions:save_all"),
 }
 
 SPLITS = {
     "class": "held-out grids are no symmetry of a training grid",
+    "document": "a tenth of the documents is held out, near-duplicates together",
+    "position": "the last tenth of the text is held out",
     "grid": "held-out grids are not training grids (symmetries of them may be; augmentation is off)",
 }
 

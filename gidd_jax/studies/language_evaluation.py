@@ -3,12 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from gidd_jax import corruption, known, likelihood, sampling, schedules, train
+from gidd_jax import corruption, known, likelihood, losses, sampling, schedules, train
 from gidd_jax.studies.language_model import logits, noise, stretch, time_seen
 from gidd_jax.studies.language_settings import KNOWN, Config, Hyper
 from gidd_jax.types import Mean, Metrics, PRNGKey, Tokens, Tree
 
-BINS = 10
 CORRECTED_AT = 0.01
 """The time shown to the model in self-correction, 0 clean; arXiv 2503.04482."""
 
@@ -40,7 +39,7 @@ def evaluate(
 
         oracle = likelihood.elbo(elbo_key, schedule, best, x, valid, config.strata)
         found |= _told("oracle_elbo", oracle) | {"entropy": data["entropy"]}
-        found["excess"] = Mean((_whole(own) - _whole(oracle)).sum(), own.tokens.sum())
+        found["excess"] = Mean((own.total() - oracle.total()).sum(), own.tokens.sum())
     else:
         bits = found["elbo"].total / (jnp.log(2.0) * data["characters"][1])
         found["bits_per_character"] = Mean(bits, found["elbo"].weight)
@@ -82,21 +81,18 @@ def sample(
     return {"sample": drawn, "corrected": corrected}
 
 
-def _whole(found: likelihood.SequenceNats) -> jax.Array:
-    return found.strata.sum(0) + found.reconstruction + found.prior
-
-
 def _told(name: str, found: likelihood.SequenceNats) -> Metrics:
     """The bound a token, and its rate in each bin of t."""
-    tokens = found.tokens.sum()
-    by_bin = found.strata.reshape(BINS, -1, found.strata.shape[1]).sum((1, 2))
-    width = (found.edges[-1] - found.edges[0]) / BINS
-    return {name: Mean(_whole(found).sum(), tokens), f"{name}/t": Mean(by_bin / width, jnp.full(BINS, tokens))}
+    tokens, bins = found.tokens.sum(), losses.T_BINS
+    return {
+        name: Mean(found.total().sum(), tokens),
+        f"{name}/t": Mean(bins * found.path.sum(1), jnp.full(bins, tokens)),
+    }
 
 
 def _error(found: likelihood.SequenceNats) -> jax.Array:
     """Standard error of the bound a token over sequences: of a ratio, where their lengths differ."""
-    nats, tokens = _whole(found), found.tokens
+    nats, tokens = found.total(), found.tokens
     off = nats - nats.sum() / tokens.sum() * tokens
     count = len(tokens)
     return jnp.sqrt((off**2).sum() / max(count - 1, 1) / count) / tokens.mean()

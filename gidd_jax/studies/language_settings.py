@@ -77,7 +77,7 @@ class Config(OptimConfig):
     dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
     chunk: int = setting(0, "cells whose logits exist at once (0: all, or 1024 where they would be over 64 million)")
     eval_sequences: int = setting(64, "held-out sequences of an evaluation")
-    strata: int = setting(20, "times at which a sequence is noised in an evaluation, a multiple of 10")
+    strata: int = setting(32, "noise levels at which a sequence is seen in an evaluation")
     samples: int = setting(32, "sequences sampled in an evaluation (0: none)")
     sample_steps: int = setting(64, "steps of ancestral sampling")
     correct_steps: int = setting(64, "most steps of self-correction after it (0: none)")
@@ -86,11 +86,19 @@ class Config(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("length", "batch", "layers", "d_model", "heads", "cond", "eval_sequences", "sample_steps"):
+        for name in (
+            "length",
+            "batch",
+            "layers",
+            "d_model",
+            "heads",
+            "cond",
+            "eval_sequences",
+            "strata",
+            "sample_steps",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
-        if self.strata < 10 or self.strata % 10:
-            raise InputError(f"--strata {self.strata}: a multiple of the 10 bins of t")
         if self.tokens < 2 or self.order < 1 or self.states < 1 or not self.concentration > 0:
             raise InputError(
                 "a source needs --tokens of 2 or more, --order, --states of 1 or more, --concentration above 0"
