@@ -21,7 +21,7 @@ ORDER = """
     files grid
     schedules corruption losses oracle known probes kuramoto replica
     models data
-    optim train sampling
+    optim train sampling likelihood
     checkpoint metrics progress
     program ledger memory writer sweep export weights
     analysis plotting plotting_transitions
