@@ -202,7 +202,7 @@ def test_ratios_weigh_sequences_by_their_length_and_pool_over_batches():
 
 def test_mistakes_are_refused_in_one_line():
     with pytest.raises(InputError, match="strata 0 and draws 1"):
-        likelihood.elbo(jax.random.key(0), toy.SCHEDULES["hybrid"], None, drawn()[0], strata=0)
+        likelihood.elbo(jax.random.key(0), toy.SCHEDULES["hybrid"], lambda z, t: z, drawn()[0], strata=0)
     found = run("hybrid", drawn()[0])
     for batches, characters in (([], None), ([found], [1, 2]), ([found], [0] * COUNT)):
         with pytest.raises(InputError, match="likelihood: ") as caught:

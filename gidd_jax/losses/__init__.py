@@ -1,11 +1,10 @@
 """Logits -> per-cell terms in nats -> (scalar loss, Metrics). Everything here is float32 inside."""
 
-from gidd_jax.losses.bins import by_time
+from gidd_jax.losses.bins import T_BINS, by_time
 from gidd_jax.losses.gidd import GiddTerms, gidd_loss, gidd_terms, itakura_saito, loss_weight
 from gidd_jax.losses.head import LazyLogits
 from gidd_jax.losses.masked import cross_entropy, masked_elbo
 from gidd_jax.losses.two_head import (
-    T_BINS,
     Noised,
     TwoHeadTerms,
     TwoHeadWeights,

@@ -7,10 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from gidd_jax.losses.bins import by_time
 from gidd_jax.types import Mask, Mean, Metrics, Scalar, Times, Tokens
-
-T_BINS = 10
-"""Bins of equal width over t in (0,1); every average over noise levels is also shown by them."""
 
 NEAR_ZERO = 1e-6
 """The posts' Itakura-Saito target for a cell that was not resampled, and the least score they let it divide by."""
@@ -158,12 +156,10 @@ def two_head_metrics(jump_logits: Float[Array, "B S V"], holding_logits: Float[A
         "recall": (flagged, positive),
     }
     metrics: Metrics = {}
-    bins_BxN = jax.nn.one_hot((shown.t * T_BINS).astype(jnp.int32).clip(0, T_BINS - 1), T_BINS)
     for name, (value, where) in parts.items():
-        total_B = jnp.where(where, value.astype(jnp.float32), 0.0).sum(axis=-1)
-        count_B = where.sum(axis=-1).astype(jnp.float32)
-        metrics[name] = Mean(total_B.sum(), count_B.sum())
-        metrics[f"{name}/t"] = Mean(total_B @ bins_BxN, count_B @ bins_BxN)
+        total = jnp.where(where, value.astype(jnp.float32), 0.0).sum()
+        metrics[name] = Mean(total, where.sum().astype(jnp.float32))
+        metrics[f"{name}/t"] = by_time(value, where, shown.t)
     return metrics
 
 
