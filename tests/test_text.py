@@ -209,6 +209,7 @@ def test_a_folder_of_text_files(tmp_path):
     for i, each in enumerate(TEXTS):
         (tmp_path / f"{i % 3}").mkdir(exist_ok=True)
         (tmp_path / f"{i % 3}" / f"{i}.txt").write_text(each)
+    (tmp_path / "list.csv").write_text("file,about\n")
     assert sorted(both(text.load(tmp_path))) == sorted(each + "\n" for each in TEXTS)
 
 
@@ -216,6 +217,7 @@ def test_local_repository_and_its_splits(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "repository"
     folder.mkdir()
+    (folder / "LICENSE.txt").write_text("do as you like")
     pyarrow.parquet.write_table(pyarrow.table({"text": TEXTS[:30]}), folder / "train.parquet")
     pyarrow.parquet.write_table(pyarrow.table({"text": TEXTS[30:]}), folder / "test.parquet")
     assert sorted(both(text.load(folder))) == sorted(each + "\n" for each in TEXTS[:30])

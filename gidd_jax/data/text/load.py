@@ -10,7 +10,7 @@ import numpy as np
 
 from gidd_jax.data.text import read
 from gidd_jax.data.text.split import split as deal
-from gidd_jax.data.text.tokenizer import UNSEEN, Characters, Tokenizer, named, to_json
+from gidd_jax.data.text.tokenizer import UNSEEN, Characters, Tokenizer, alphabet, named, to_json
 from gidd_jax.errors import InputError
 
 MOST = 2**31 - 1
@@ -66,10 +66,10 @@ def load(
     """Read text, hold some of it out, and encode it.
 
     ``source``: kjv (comes with the package), wiki-leads (extra `text`), a text, CSV, JSONL or parquet file, a folder
-    of .txt files, or a `datasets` repository in a folder or on the Hugging Face hub (its ``split`` and ``subset``). A
-    document is a row of a table, in its ``column``, or a "file", "paragraph" or "line" of text, as ``cut`` says; it
-    ends in one line break. Documents of fewer than ``least`` characters are left out, as is all after the first
-    ``limit`` characters.
+    of more .txt files than tables, or a `datasets` repository in a folder or on the Hugging Face hub (its ``split`` and
+    ``subset``). A document is a row of a table, in its ``column``, or a "file", "paragraph" or "line" of text, as
+    ``cut`` says; it ends in one line break. Documents of fewer than ``least`` characters are left out, as is all
+    after the first ``limit`` characters.
 
     ``tokenizer``: bytes, characters (the alphabet is that of the training text) or the path of a `tokenizer.json`.
     ``validation`` is another source to validate on, ``validation_split`` a split of it or else of ``source``. Without
@@ -83,6 +83,10 @@ def load(
         raise InputError(f"share {share:g}: give a share above 0 and below 1 to hold out")
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: give a number of characters above 0")
+    # A tokenizer that is none is told before the text comes, which may take long; the alphabet waits for it.
+    made = tokenizer
+    if isinstance(tokenizer, str | pathlib.Path):
+        made = None if tokenizer == "characters" else named(str(tokenizer))
 
     def gather(name: str, split: str) -> list[str]:
         return _kept(read.documents(name, cut, column, split, subset), name, least, limit)
@@ -94,7 +98,7 @@ def load(
         train, held, kind = texts, gather(str(validation or source), validation_split or "train"), "given"
     if not held:
         raise InputError(f"{name}: {sum(map(len, texts))} characters leave none to validate on; give more text")
-    made = named(str(tokenizer), train) if isinstance(tokenizer, str | pathlib.Path) else tokenizer
+    made = made or Characters(alphabet(train))
     parts = [_part(made, each, name) for each in (train, held)]
     return Corpus(*parts, made, kind, name, f"{kind}-{_digest(made, parts)}")
 

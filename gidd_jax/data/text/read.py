@@ -33,12 +33,19 @@ def documents(source: str, cut: str, column: str, split: str, subset: str | None
     elif path.is_file() or (looks_local and not path.is_dir()):
         _one_split(source, split)
         yield from _file(path, cut, column)
-    elif path.is_dir() and (files := sorted(path.rglob("*.txt"))):
+    elif path.is_dir() and (files := _text_files(path)):
         _one_split(source, split)
         for file in files:
             yield from _file(file, cut, column)
     else:
         yield from _repository(source, cut, column, split, subset)
+
+
+def _text_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The .txt files of a folder of texts; none where they are fewer than the tables, as in a repository's folder."""
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix in (*READ, ".json")]
+    texts = [file for file in files if file.suffix == ".txt"]
+    return texts if len(texts) > len(files) / 2 else []
 
 
 def _one_split(name: str, split: str) -> None:

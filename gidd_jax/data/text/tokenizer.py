@@ -133,15 +133,13 @@ class HuggingFace(_Special):
 KINDS = {Bytes: "bytes", Characters: "characters", HuggingFace: "huggingface"}
 
 
-def named(name: str, training: Sequence[str]) -> Tokenizer:
-    """The tokenizer called bytes or characters (those of the ``training`` texts), or that of a `tokenizer.json`.
+def named(name: str) -> Tokenizer:
+    """The tokenizer called bytes, or that of a `tokenizer.json`.
 
     Raises ``InputError`` for a file that is missing or none, and for want of the package `tokenizers`.
     """
     if name == "bytes":
         return Bytes()
-    if name == "characters":
-        return Characters(alphabet(training))
     path = pathlib.Path(name)
     if not path.is_file():
         raise InputError(f"{name}: no such tokenizer; give bytes, characters or the path of a tokenizer.json")
