@@ -151,7 +151,7 @@ def test_memory_of_the_fused_head_does_not_grow_with_tokens_times_vocabulary():
 
 def test_the_loss_on_logits_keeps_no_second_tensor_of_their_size(monkeypatch):
     """Temporary memory of value and gradient for given logits is a few blocks, not their size."""
-    monkeypatch.setattr(divergence, "BLOCK", 2**14)
+    monkeypatch.setitem(divergence.BLOCKS, "cpu", 2**14)
     B, S, V = 2, 200, 2048
     schedule = schedules.hybrid(V, V - 1, 0.2)
     cells = jax.ShapeDtypeStruct((B, S), jnp.int32)
@@ -168,9 +168,19 @@ def test_blocks_give_what_the_whole_gives(monkeypatch):
         return jax.value_and_grad(lambda l: losses.gidd_loss(schedule, l, x, z, t)[0])(logits)
 
     wanted = jax.jit(lambda l: both(l))(logits)
-    monkeypatch.setattr(divergence, "BLOCK", 9 * 4)  # 15 cells: three whole blocks and one that overlaps.
+    monkeypatch.setitem(divergence.BLOCKS, "cpu", 9 * 4)  # 15 cells: three whole blocks and one that overlaps.
     found = jax.jit(lambda l: both(l))(logits)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), found, wanted)
+
+
+@pytest.mark.parametrize("width", [9, 12])
+def test_a_cpu_leaves_out_what_an_accelerator_leaves_out(monkeypatch, width):
+    schedule = schedules.hybrid(9, 8, 0.3)
+    logits, x, z = batch(schedule, 0.5, width=width, dtype=np.float32)
+    x = x.at[0, 0].set(schedule.mask_id)
+    own = losses.gidd_terms(schedule, logits, x, z, 0.5)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.tree.map(np.testing.assert_array_equal, own, losses.gidd_terms(schedule, logits, x, z, 0.5))
 
 
 def test_gradient_is_what_a_step_of_the_loss_shows():

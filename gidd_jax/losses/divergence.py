@@ -21,8 +21,10 @@ from jaxtyping import Array, Bool, Float, Integer
 LOG_FLOOR = -1e6
 """log of a mass that is exactly 0: what pure masked noise puts on a token. Leaves every result finite."""
 
+BLOCKS = {"cpu": 2**21}
+"""Logits handled at once on a backend: as many as its caches hold."""
 BLOCK = 2**24
-"""Logits handled at once, 64 MiB in float32: enough to fill an accelerator, small beside a large batch's logits."""
+"""The same elsewhere, 64 MiB in float32: enough to fill an accelerator, small beside a large batch's logits."""
 
 
 class Pair(NamedTuple):
@@ -72,12 +74,12 @@ def divergences(
 
 def reduce(vocab_size, mask_id, logits, x, z, keep, uniform) -> tuple[Pair, _Reduced]:
     """The forward: three reductions over V (max, sum of exponentials, sum of logs), each fused with what it sums."""
-    scores, is_x, padding = _scores(mask_id, logits), _is(x, logits), _ids(logits) >= vocab_size
-    top = scores.max(-1)
-    mass = jnp.exp(scores - top[..., None])
-    mass_others = jnp.where(is_x, 0.0, mass).sum(-1)
-    score_x, score_z = (_score_at(token, mask_id, logits) - top for token in (x, z))
-    mass_x = jnp.exp(score_x)
+    others = _others(mask_id, logits, x)
+    score_x, score_z = (_score_at(token, mask_id, logits) for token in (x, z))
+    top = jnp.maximum(others.max(-1), score_x)
+    score_x, score_z = score_x - top, score_z - top
+    mass = jnp.exp(others - top[..., None])
+    mass_x, mass_others = jnp.exp(score_x), mass.sum(-1)
     total = mass_x + mass_others
     likely = mass_x > mass_others
     rest = mass_others / total
@@ -89,9 +91,8 @@ def reduce(vocab_size, mask_id, logits, x, z, keep, uniform) -> tuple[Pair, _Red
     lr = jnp.where(likely, near, log_both - jnp.logaddexp(log_keep + log_f_x, log_uniform))
 
     ratio = keep / jnp.maximum(uniform, 1e-30)
-    y = (ratio / total)[..., None] * mass
-    log_others = jnp.where(is_x | padding, 0.0, jnp.log1p(y)).sum(-1)
-    pull_others = jnp.where(is_x | padding, 0.0, y / (1 + y)).sum(-1)
+    y = (ratio / total)[..., None] * mass[..., :vocab_size]
+    log_others, pull_others = jnp.log1p(y).sum(-1), (y / (1 + y)).sum(-1)
     kl = (keep + uniform) * lr - uniform * log_others
 
     log_ratio = log_keep - log_uniform
@@ -128,6 +129,16 @@ def _scores(mask_id: int, logits: Float[Array, "*n V"]) -> Float[Array, "*n V"]:
     return jnp.where(_ids(logits) != mask_id, logits.astype(compute_dtype(logits)), -jnp.inf)
 
 
+def _others(mask_id: int, logits: Float[Array, "*n V"], x: Integer[Array, "*n"]) -> Float[Array, "*n V"]:
+    """The scores of all tokens but x and the mask; these two stand at -inf."""
+    if jax.default_backend() != "cpu":
+        return jnp.where(_is(x, logits), -jnp.inf, _scores(mask_id, logits))
+    # A comparison in every pass costs a CPU more than one pass that writes the two.
+    flat = logits.reshape(-1, logits.shape[-1]).astype(compute_dtype(logits))
+    flat = flat.at[jnp.arange(flat.shape[0]), x.reshape(-1)].set(-jnp.inf).at[:, mask_id].set(-jnp.inf)
+    return flat.reshape(logits.shape)
+
+
 def _score_at(token: Integer[Array, "*n"], mask_id: int, logits: Float[Array, "*n V"]) -> Float[Array, "*n"]:
     chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0].astype(compute_dtype(logits))
     return jnp.where(token == mask_id, -jnp.inf, chosen)
@@ -147,7 +158,7 @@ def _log(mass: Float[Array, "*n"]) -> Float[Array, "*n"]:
 
 def _in_blocks(f, logits: Float[Array, "*n V"], *cells):
     """f over blocks of cells, written in place: what a compiler does not fuse is never larger than a block."""
-    shape, block = logits.shape[:-1], max(BLOCK // logits.shape[-1], 1)
+    shape, block = logits.shape[:-1], max(BLOCKS.get(jax.default_backend(), BLOCK) // logits.shape[-1], 1)
     count = math.prod(shape)
     if count <= block:
         return f(logits, *cells)
