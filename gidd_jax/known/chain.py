@@ -2,7 +2,8 @@
 
 Evidence is l[B,S,V], the likelihood of what is seen at a cell for each token it may hold: 1 for all tokens where
 nothing is seen, one-hot where the token itself is, q_t(z|v) where it was noised. Messages are in logs, so products of
-thousands of small factors lose nothing. Source: Rabiner, Proc. IEEE 77 (1989) 257, eqs. 19-27.
+thousands of small factors lose nothing; only a state e^-87 times (in float32) as likely as the likeliest is taken for
+impossible. Source: Rabiner, Proc. IEEE 77 (1989) 257, eqs. 19-27.
 """
 
 import jax
@@ -100,12 +101,10 @@ def _evidence_likelihood(source: Source, evidence: Float[Array, "B S V"]) -> Flo
 
 def _forward(source: Source, evidence: Float[Array, "B S V"]) -> tuple[Float[Array, "B S Z"], Float[Array, "B Z"]]:
     """log P(evidence before i, state_i) of every cell, and log P(all evidence, last state)."""
-    log_transition = jnp.log(source.transition)
     emitted = _emitted(source, evidence)
 
     def step(here, own):
-        after = here + own
-        return jax.nn.logsumexp(after[:, :, None] + log_transition[None], axis=1), (here, after)
+        return _summed(here + own, source.transition), (here, here + own)
 
     first = jnp.broadcast_to(jnp.log(source.initial), emitted.shape[1:])
     _, (before, after) = jax.lax.scan(step, first, emitted)
@@ -114,14 +113,20 @@ def _forward(source: Source, evidence: Float[Array, "B S V"]) -> tuple[Float[Arr
 
 def _backward(source: Source, evidence: Float[Array, "B S V"]) -> Float[Array, "B S Z"]:
     """log P(evidence after i | state_i) of every cell."""
-    log_transition = jnp.log(source.transition)
     emitted = _emitted(source, evidence)
 
     def step(here, own):
-        return jax.nn.logsumexp((here + own)[:, None, :] + log_transition[None], axis=2), here
+        return _summed(here + own, source.transition.T), here
 
-    _, after = jax.lax.scan(step, jnp.zeros(emitted.shape[1:]), emitted, reverse=True)
+    _, after = jax.lax.scan(step, jnp.zeros_like(emitted[0]), emitted, reverse=True)
     return after.swapaxes(0, 1)
+
+
+def _summed(log_p: Float[Array, "B Z"], transition: Float[Array, "Z Z"]) -> Float[Array, "B Z"]:
+    """log(e^log_p T), as one product with the largest factor taken out."""
+    top = log_p.max(-1, keepdims=True)
+    top = jnp.where(jnp.isfinite(top), top, 0.0)
+    return jnp.log(jnp.matmul(jnp.exp(log_p - top), transition, precision=HIGHEST)) + top
 
 
 def _emitted(source: Source, evidence: Float[Array, "B S V"]) -> Float[Array, "S B Z"]:

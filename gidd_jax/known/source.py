@@ -102,13 +102,13 @@ def sample(key: PRNGKey, source: Source, batch: int, length: int) -> Int[Array, 
     first_key, key = jax.random.split(key)
     transition, emission = jnp.log(source.transition), jnp.log(source.emission)
 
-    def step(state, key):
-        emit_key, move_key = jax.random.split(key)
+    def step(state, i):
+        emit_key, move_key = jax.random.split(jax.random.fold_in(key, i))
         token = jax.random.categorical(emit_key, emission[state])
         return jax.random.categorical(move_key, transition[state]), token
 
     first = jax.random.categorical(first_key, jnp.log(source.initial), shape=(batch,))
-    return jax.lax.scan(step, first, jax.random.split(key, length))[1].T
+    return jax.lax.scan(step, first, jnp.arange(length))[1].T
 
 
 def _rows(key: PRNGKey, concentration: ArrayLike, count: int, width: int) -> Float[Array, "count width"]:
