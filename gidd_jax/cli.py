@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "write one row as standalone parameters and config",
     "import-gidd": "turn a PyTorch checkpoint of GIDD into parameters and config",
     "import-mdlm": "turn a PyTorch checkpoint of MDLM into parameters and config",
+    "bench": "measure time and memory on this machine, beside what there was before",
 }
 
 

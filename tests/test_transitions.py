@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gidd_jax import analysis
+from gidd_jax import analysis, kuramoto
 from gidd_jax.errors import InputError
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -201,6 +201,19 @@ def test_a_transition_that_is_there_is_found_with_its_order(exponent, order):
     if order == "continuous":
         assert found.law.critical.low <= 1 <= found.law.critical.high
         assert found.law.critical.high - found.law.critical.low < 0.15
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "lorentzian", "student_t"])
+@pytest.mark.parametrize(("low", "high"), [(1.04, 1.3), (1.06, 1.5), (1.1, 1.8)])
+def test_the_exponent_of_infinitely_many_oscillators(distribution, low, high):
+    """What the form of the fit alone does to beta and K_c: nothing is drawn, the curves are theory's."""
+    truth = float(kuramoto.critical_coupling(distribution))
+    points = truth * np.linspace(low, high, 9)
+    theory = np.asarray(kuramoto.stationary_r(points, distribution), float)
+    seeds = theory * (1 + 0.01 * np.array([-1.0, 0.0, 1.0]))[:, None]
+    law = analysis.power_law(points, seeds)
+    assert law.exponent.mean == pytest.approx(0.5, abs=0.025)
+    assert law.critical.mean == pytest.approx(truth, rel=0.005)
 
 
 def test_a_collapse_recovers_the_numbers_a_scaling_curve_was_made_with():

@@ -1,0 +1,1 @@
+"""Benchmarks: `gidd-jax bench`, from a checkout. README.md says how to run and read them."""

@@ -1,0 +1,132 @@
+"""Rows as JSON lines for machines and as an aligned table for people."""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from typing import Any
+
+import jax
+
+from benchmarks.harness import Row
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGES = ("gidd-jax", "jax", "jaxlib", "flax", "numpy")
+HEADINGS = ("benchmark", "parameters", "median", "spread", "compile", "against it", "of floor", "temporary")
+
+
+def environment(command: str) -> dict[str, Any]:
+    """What every line says of where it comes from."""
+    device = jax.devices()[0]
+    return {
+        "device": device.device_kind if device.platform != "cpu" else _processor(),
+        "platform": device.platform,
+        "devices": jax.device_count(),
+        "cores": os.cpu_count(),
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "revision": _revision(),
+        "command": command,
+    }
+
+
+def as_json(row: Row, environment: dict[str, Any]) -> str:
+    """One JSON line; load_1m is the machine's load average (processes that want a core) when the row was done."""
+    taken, made = row.sample, row.compiled
+    line: dict[str, Any] = {"name": row.name, "params": row.params, "note": row.note}
+    line["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    line["load_1m"] = round(os.getloadavg()[0], 2)
+    quartiles = taken.quartiles if taken else None
+    line |= {
+        "median_s": taken.median if taken else None,
+        "min_s": min(taken.seconds) if taken else None,
+        "max_s": max(taken.seconds) if taken else None,
+        "iqr_s": quartiles[1] - quartiles[0] if quartiles else None,
+        "repetitions": len(taken.seconds) if taken else None,
+        "inner": taken.inner if taken else None,
+        "lower_s": made.lower_s if made else None,
+        "compile_s": made.compile_s if made else None,
+        "temp_bytes": made.temp_bytes if made else None,
+        "against": row.against,
+        "ratio": row.ratio.median if row.ratio else None,
+        "ratio_low": row.ratio.low if row.ratio else None,
+        "ratio_high": row.ratio.high if row.ratio else None,
+        "memory_ratio": row.memory_ratio,
+        "floor_s": row.floor_s,
+        "roofline_share": row.roofline_share,
+    }
+    return json.dumps(line | environment)
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """The lines of ``as_json``, parsed, as columns that stand under each other; notes follow, numbered."""
+    notes: list[str] = []
+    cells = [HEADINGS]
+    for line in lines:
+        mark = ""
+        if line["note"]:
+            notes += [] if line["note"] in notes else [line["note"]]
+            mark = f" [{notes.index(line['note']) + 1}]"
+        cells.append((line["name"] + mark, _parameters(line["params"]), *_figures(line)))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([*text, *(f"[{i + 1}] {note}" for i, note in enumerate(notes))])
+
+
+def _figures(line: dict[str, Any]) -> tuple[str, ...]:
+    def shown(name: str, form: Any) -> str:
+        return "" if line[name] is None else form(line[name])
+
+    against = ""
+    if line["ratio"] is not None:
+        against = f"{line['ratio']:.3g} x [{line['ratio_low']:.3g}, {line['ratio_high']:.3g}] {line['against']}"
+    memory = shown("temp_bytes", size)
+    if line["memory_ratio"] is not None:
+        memory += f" ({line['memory_ratio']:.2%})"
+    return (
+        shown("median_s", seconds),
+        shown("iqr_s", lambda s: "±" + seconds(s / 2)),
+        shown("compile_s", seconds),
+        against,
+        shown("roofline_share", "{:.0%}".format),
+        memory,
+    )
+
+
+def seconds(value: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, length in (("s", 1.0), ("ms", 1e-3)):
+        if value >= length:
+            return f"{value / length:.3g} {unit}"
+    return f"{value / 1e-6:.3g} us"
+
+
+def size(value: float) -> str:
+    """Bytes in MiB, or in GiB from 1 GiB on."""
+    return f"{value / 2**30:.3g} GiB" if value >= 2**30 else f"{value / 2**20:.3g} MiB"
+
+
+def _parameters(params: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in params.items())
+
+
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    names = [x for x in info.read_text().splitlines() if x.startswith("model name")] if info.exists() else []
+    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
+
+
+def _revision() -> str:
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    print(table([json.loads(line) for path in sys.argv[1:] for line in pathlib.Path(path).read_text().splitlines()]))

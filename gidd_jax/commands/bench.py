@@ -1,0 +1,69 @@
+"""``gidd-jax bench [NAME ...]``: how fast and how large, with what it is compared to, on this machine."""
+
+import argparse
+import importlib
+import json
+import pathlib
+import sys
+
+import gidd_jax
+from gidd_jax import files
+from gidd_jax.errors import InputError
+
+EXAMPLE = "gidd-jax bench kuramoto --quick --out /tmp/kuramoto.jsonl"
+
+
+def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+    """Measures, prints each row when it is done and the table at the end; with --out writes one JSON line a row."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks/bench_NAME.py [all of them]")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run, not how fast is it")
+    parser.add_argument("--list", action="store_true", help="name the benchmarks and stop")
+    parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write the rows as JSON lines")
+    args = parser.parse_args(arguments)
+    there = _found()
+    if args.list:
+        print("\n".join(there))
+        return 0
+    if unknown := [name for name in args.names if name not in there]:
+        raise InputError(f"no benchmark {unknown[0]!r}; there are {', '.join(there)}")
+    if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):
+        raise InputError(f"{args.out}: give a file in a folder that exists")
+    import jax
+
+    # A cached program would be told as a fast compiler.
+    jax.config.update("jax_enable_compilation_cache", False)
+    report = importlib.import_module("benchmarks.report")
+    harness = importlib.import_module("benchmarks.harness")
+    scale = "quick" if args.quick else "full"
+    about = report.environment(" ".join(["gidd-jax", "bench", *arguments]))
+    limits = harness.measured_rates()
+    about |= {"measured_flops": limits.flops, "measured_bytes": limits.bytes}
+    print(
+        f"{about['device']}: {limits.flops / 1e9:.4g} GFLOP/s in a float32 product, "
+        f"{limits.bytes / 1e9:.3g} GB/s read and written",
+        file=sys.stderr,
+    )
+    lines = []
+    for name in args.names or there:
+        bench = importlib.import_module(f"benchmarks.bench_{name}")
+        for row in bench.rows(bench.SCALES[scale], harness.PACES[scale], limits):
+            lines.append(report.as_json(row, about))
+            print(report.table([json.loads(lines[-1])]).splitlines()[1], file=sys.stderr)
+    if args.out:
+        files.write_text(args.out, "\n".join(lines) + "\n")
+    print(report.table([json.loads(line) for line in lines]))
+    return 0
+
+
+def _found() -> list[str]:
+    """The benchmarks of the checkout we stand in, or that this package is run from; makes them importable."""
+    checkout = pathlib.Path(gidd_jax.__file__).parent.parent
+    for root in (pathlib.Path.cwd(), checkout):
+        if (root / "benchmarks" / "harness.py").is_file():
+            if str(root) not in sys.path:
+                sys.path.insert(0, str(root))
+            return sorted(p.stem.removeprefix("bench_") for p in (root / "benchmarks").glob("bench_*.py"))
+    raise InputError(
+        "no benchmarks/ folder here, and the installed package holds none: run this from a checkout of the source "
+        "or an unpacked source distribution"
+    )
