@@ -187,7 +187,8 @@ class LogSnr:
         """(pi - dpi/dl) / ((pi + e^l [z = x]) p(l)); an impossible z weighs nothing. Negative at scale > 1, s small."""
         s, rest = self._shares(t)
         scale, each = _real(self.scale), s / (self.vocab_size - 1)
-        noise = jnp.where(s > 0, 1 - scale * rest, 0.0)
+        # 1 - scale rest without cancellation at scale 1.
+        noise = jnp.where(s > 0, (1 - scale) + scale * s, 0.0)
         mask = jnp.where(rest > 0, 1 + scale * s, 0.0)
         clean = noise * each / (each + jnp.exp(self._clip(t)))
         density = self.snr_density(t)

@@ -89,7 +89,8 @@ def test_errors_cover_as_often_as_they_say():
 SAME = jnp.broadcast_to(jnp.array([[0, 1, 2]]), (COUNT, 3))
 
 
-@pytest.mark.parametrize("name", ["hybrid", pytest.param("masked", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hybrid", "masked"])
 def test_strata_vary_less_than_independent_draws(name):
     """One sequence, 16 model calls."""
     stratified = np.var(run(name, SAME, reference=True).total())
@@ -115,6 +116,7 @@ def test_strata_of_the_logit_vary_less_than_times_as_training_draws_them():
     assert np.var(run("hybrid", SAME, reference=True).total()) < 0.2 * np.var(plain(jax.random.key(2)))
 
 
+@pytest.mark.slow
 def test_the_reference_leaves_out_both_ends_and_the_clipped_range():
     x, _ = drawn()
     ours, theirs = run("hybrid", x), run("hybrid", x, reference=True)
@@ -122,7 +124,9 @@ def test_the_reference_leaves_out_both_ends_and_the_clipped_range():
     assert not theirs.prior.any() and not theirs.reconstruction.any() and (ours.prior > 0).all()
 
 
-@pytest.mark.parametrize("name", toy.SCHEDULES)
+@pytest.mark.parametrize(
+    "name", ["snr uniform", *(pytest.param(n, marks=pytest.mark.slow) for n in toy.SCHEDULES if n != "snr uniform")]
+)
 def test_the_ends_are_the_divergence_and_the_reverse_step_of_their_names(name):
     schedule = toy.SCHEDULES[name]
     z, x = jnp.arange(toy.V)[:, None], jnp.full((toy.V, 1), 1)
@@ -151,6 +155,7 @@ def test_the_ends_are_the_divergence_and_the_reverse_step_of_their_names(name):
     np.testing.assert_allclose(reconstruction[possible, 0], -np.log(back[possible, 0, 1]), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_cells_that_are_not_valid_stay_clean_and_are_conditioned_on():
     """The last cell given: the bound is the conditional entropy of the other two, and two tokens are counted."""
     x, _ = drawn()
@@ -163,6 +168,7 @@ def test_cells_that_are_not_valid_stay_clean_and_are_conditioned_on():
     assert abs(value - toy.DATA @ -np.log(toy.DATA / marginal) / 2) < SIGMAS * error
 
 
+@pytest.mark.slow
 def test_lazy_logits_give_the_same_and_masks_in_x_never_count():
     x = drawn()[0].at[0, 2].set(toy.MASK).at[1].set(toy.MASK)
     schedule = toy.SCHEDULES["hybrid"]

@@ -81,14 +81,14 @@ def reduce(vocab_size, mask_id, logits, x, z, keep, uniform) -> tuple[Pair, _Red
     mass = jnp.exp(others - top[..., None])
     mass_x, mass_others = jnp.exp(score_x), mass.sum(-1)
     total = mass_x + mass_others
-    likely = mass_x > mass_others
     rest = mass_others / total
 
     log_keep, log_uniform, log_both = (_log(mass) for mass in (keep, uniform, keep + uniform))
     log_f_x = score_x - jnp.log(total)
-    # Where x has most of the mass, 1 - f_x carries the digits, not f_x.
-    near = -jnp.log1p(-keep * rest / jnp.maximum(keep + uniform, 1e-30))
-    lr = jnp.where(likely, near, log_both - jnp.logaddexp(log_keep + log_f_x, log_uniform))
+    # 1 - f_x carries the digits of a ratio near 1; logs are left for a p_t(x) that no number can hold.
+    p_x = keep * mass_x / total + uniform
+    direct = jnp.log1p(keep * rest / jnp.maximum(p_x, 1e-30))
+    lr = jnp.where(p_x > 1e-30, direct, log_both - jnp.logaddexp(log_keep + log_f_x, log_uniform))
 
     ratio = keep / jnp.maximum(uniform, 1e-30)
     y = (ratio / total)[..., None] * mass[..., :vocab_size]
