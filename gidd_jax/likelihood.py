@@ -100,9 +100,9 @@ def elbo(
     def summed(cells: Float[Array, "B S"]) -> Float[Array, "B"]:
         return jnp.where(counted, cells, 0.0).sum(-1)
 
-    def gather(path, inputs):
-        key, k = inputs
-        time_key, noise_key = jax.random.split(key)
+    def gather(path, i):
+        k = i % strata
+        time_key, noise_key = jax.random.split(jax.random.fold_in(path_key, i))
         logit = low + (high - low) * (k + jax.random.uniform(time_key, (rows,))) / strata
         unit = jax.nn.sigmoid(logit)
         t = schedule.time_of((unit - first) / (last - first))
@@ -113,8 +113,7 @@ def elbo(
         return path + jnp.where(bins, nats[None], 0.0), None
 
     path_key, clean_key = jax.random.split(key)
-    keys, ks = jax.random.split(path_key, strata * draws), jnp.arange(strata * draws) % strata
-    path, _ = jax.lax.scan(gather, jnp.zeros((losses.T_BINS, rows)), (keys, ks))
+    path, _ = jax.lax.scan(gather, jnp.zeros((losses.T_BINS, rows)), jnp.arange(strata * draws))
     if reference:
         return SequenceNats(path / (last - first), jnp.zeros(rows), jnp.zeros(rows), tokens)
     t = jnp.broadcast_to(schedule.time_of(0.0), (rows,))

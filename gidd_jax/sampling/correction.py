@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gidd_jax import schedules
-from gidd_jax.sampling.draws import clean_probs, draw, drop_unlikely, top_cells
+from gidd_jax.sampling.draws import clean_probs, draw, drop_unlikely, keys_by_step, top_cells
 from gidd_jax.sampling.gidd import Denoise, TimeGrid, by_row
 from gidd_jax.types import PRNGKey
 
@@ -42,17 +42,17 @@ def adaptive(
     free = jnp.ones(z.shape, bool) if protected is None else ~jnp.asarray(protected)
 
     def step(z, inputs):
-        step_key, t_B = inputs
+        i, t_B = inputs
         logits = denoise(z, t_B)
         probs = clean_probs(schedule, logits)
         warm = clean_probs(schedule, logits, jnp.where(temperature > 0, temperature, 1.0))
-        drawn = draw(step_key, drop_unlikely(warm, min_p))
+        drawn = draw(jax.random.fold_in(key, i), drop_unlikely(warm, min_p))
         token = jnp.where(temperature > 0, drawn, jnp.argmax(probs, -1)).astype(z.dtype)
         chosen = free & top_cells(adaptive_score(schedule, probs, z) * free, top_k)
         return jnp.where(chosen, token, z), None
 
     temperature = jnp.asarray(temperature)
-    return jax.lax.scan(step, z, (jax.random.split(key, times_TxB.shape[0]), times_TxB))[0]
+    return jax.lax.scan(step, z, (jnp.arange(times_TxB.shape[0]), times_TxB))[0]
 
 
 def correction_score(
@@ -101,20 +101,22 @@ def self_correct(
     z = jnp.asarray(z)
     t_B = jnp.broadcast_to(jnp.asarray(t, jnp.float32), z.shape[:1])
 
-    def advance(state, step_key):
+    step_key = keys_by_step(key)
+
+    def advance(state, i):
         z, best, best_share, waited, going = state
         probs = clean_probs(schedule, denoise(z, t_B), temperature)
-        new, share = revise(probs, z, draw(step_key, probs), top_k, protected)
+        new, share = revise(probs, z, draw(step_key(i), probs), top_k, protected)
         better = going & (share > best_share)
         waited = jnp.where(better, 0, waited + 1)
         changed = (new != z).any(-1)
         best, best_share = jnp.where(better[:, None], new, best), jnp.where(better, share, best_share)
         return jnp.where(going[:, None], new, z), best, best_share, waited, going & changed & (waited <= patience)
 
-    def step(state, step_key):
-        return jax.lax.cond(state[-1].any(), advance, lambda state, _: state, state, step_key), None
+    def step(state, i):
+        return jax.lax.cond(state[-1].any(), advance, lambda state, _: state, state, i), None
 
     rows = z.shape[:1]
     start = (z, z, jnp.full(rows, -1.0), jnp.zeros(rows, jnp.int32), jnp.ones(rows, bool))
-    _, best, share, _, _ = jax.lax.scan(step, start, jax.random.split(key, steps))[0]
+    _, best, share, _, _ = jax.lax.scan(step, start, jnp.arange(steps))[0]
     return best, share

@@ -1,5 +1,7 @@
 """From logits to probabilities of clean tokens, and from probabilities to tokens."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -26,6 +28,14 @@ def draw(key: PRNGKey, probs: Float[ArrayLike, "B S V"]) -> Int[Array, "B S"]:
     what has less than 6e-8, which lowers the entropy of samples and flatters their perplexity (arXiv 2409.02908).
     """
     return jax.random.categorical(key, jnp.log(jnp.asarray(probs)), axis=-1, mode="high").astype(jnp.int32)
+
+
+def keys_by_step(key: PRNGKey) -> Callable[[Int[ArrayLike, ""]], PRNGKey]:
+    """i -> ``fold_in(key, i)``, also inside a ``cond``: vmapped, that selects between its operands, and JAX's own check
+    takes a key that is selected for one that is used. So only the key's numbers go in.
+    """
+    numbers, kind = jax.random.key_data(key), jax.random.key_impl(key)
+    return lambda i: jax.random.fold_in(jax.random.wrap_key_data(numbers, impl=kind), i)
 
 
 def drop_unlikely(probs: Float[ArrayLike, "B S V"], min_p: ArrayLike) -> Float[Array, "B S V"]:

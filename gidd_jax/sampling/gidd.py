@@ -69,8 +69,12 @@ def ancestral(
     place and with one step returns its start; with ``time_grid(..., reference_compat=True)`` it is that loop. Consumes
     ``key``.
     """
-    keys = jax.random.split(key, jnp.shape(times)[0])
-    return reverse_scan(draw, keys, schedule, denoise, z, times, protected, temperature, min_p, reference_compat)[0]
+
+    def drawn(i, probs):
+        return draw(jax.random.fold_in(key, i), probs)
+
+    steps = jnp.arange(jnp.shape(times)[0])
+    return reverse_scan(drawn, steps, schedule, denoise, z, times, protected, temperature, min_p, reference_compat)[0]
 
 
 def reverse_scan(

@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, Integer
 
 from gidd_jax import schedules
-from gidd_jax.sampling.draws import clean_probs, draw
+from gidd_jax.sampling.draws import clean_probs, draw, keys_by_step
 from gidd_jax.sampling.gidd import Denoise, TimeGrid, by_row
 from gidd_jax.types import PRNGKey
 
@@ -29,20 +29,21 @@ def masked(
     z, times_TxB = jnp.asarray(z), by_row(times, jnp.shape(z)[0])
     cleaner_TxB = jnp.concatenate([times_TxB[1:], jnp.zeros_like(times_TxB[:1])])
 
+    step_key = keys_by_step(key)
+
     def step(state, inputs):
         z, calls = state
-        step_key, t_B, s_B = inputs
-        when_key, token_key = jax.random.split(step_key)
-        revealed = (z == schedule.mask_id) & (jax.random.uniform(when_key, z.shape) >= (s_B / t_B)[:, None])
+        i, t_B, s_B = inputs
+        revealed = (z == schedule.mask_id) & (jax.random.uniform(step_key(2 * i), z.shape) >= (s_B / t_B)[:, None])
         if protected is not None:
             revealed &= ~jnp.asarray(protected)
 
         def fill(z):
-            tokens = draw(token_key, clean_probs(schedule, denoise(z, t_B), temperature))
+            tokens = draw(step_key(2 * i + 1), clean_probs(schedule, denoise(z, t_B), temperature))
             return jnp.where(revealed, tokens.astype(z.dtype), z)
 
         needed = revealed.any()
         return (jax.lax.cond(needed, fill, lambda z: z, z), calls + needed), None
 
-    keys = jax.random.split(key, times_TxB.shape[0])
-    return jax.lax.scan(step, (z, jnp.int32(0)), (keys, times_TxB, cleaner_TxB))[0]
+    steps = jnp.arange(times_TxB.shape[0])
+    return jax.lax.scan(step, (z, jnp.int32(0)), (steps, times_TxB, cleaner_TxB))[0]

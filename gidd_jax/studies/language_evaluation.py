@@ -37,7 +37,8 @@ def evaluate(
         def best(z: Tokens, t: jax.Array) -> jax.Array:
             return jnp.log(known.cavity(data["source"], schedule, z, t))
 
-        oracle = likelihood.elbo(elbo_key, schedule, best, x, valid, config.strata)
+        # The same times and noise, so that the difference is the models' alone.
+        oracle = likelihood.elbo(jax.random.clone(elbo_key), schedule, best, x, valid, config.strata)
         found |= _told("oracle_elbo", oracle) | {"entropy": data["entropy"]}
         found["excess"] = Mean((own.total() - oracle.total()).sum(), own.tokens.sum())
     else:
@@ -60,13 +61,19 @@ def evaluate(
 
 
 def sample(
-    key: PRNGKey, schedule: schedules.Schedule, denoise: sampling.Denoise, config: Config, count: int = 0
+    key: PRNGKey, schedule: schedules.Schedule, denoise: sampling.Denoise, config: Config, prompt: Tokens | None = None
 ) -> dict[str, Tokens]:
-    """Sequences drawn from the noisiest time down ("sample"), and these after self-correction ("corrected")."""
+    """Sequences drawn from the noisiest time down ("sample"), and these after self-correction ("corrected"), [B,S].
+
+    ``prompt`` [B,P] stands at the start of each and never changes; without one there are ``config.samples``.
+    """
     prior_key, path_key, correct_key = jax.random.split(key, 3)
     times = sampling.time_grid(schedule, config.sample_steps)
-    start = corruption.prior(prior_key, schedule, (count or config.samples, config.length), times[0])
-    drawn = sampling.ancestral(path_key, schedule, denoise, start, times)
+    prompt = jnp.zeros((config.samples, 0), jnp.int32) if prompt is None else prompt
+    noisy = corruption.prior(prior_key, schedule, (len(prompt), config.length), times[0])
+    start = jnp.concatenate([prompt, noisy[:, prompt.shape[1] :]], axis=1)
+    protected = jnp.broadcast_to(jnp.arange(config.length)[None] < prompt.shape[1], start.shape)
+    drawn = sampling.ancestral(path_key, schedule, denoise, start, times, protected)
     if not config.correct_steps:
         return {"sample": drawn}
     corrected, _ = sampling.self_correct(
@@ -77,6 +84,7 @@ def sample(
         config.correct_steps,
         temperature=config.correct_temperature,
         t=schedule.time_of(CORRECTED_AT),
+        protected=protected,
     )
     return {"sample": drawn, "corrected": corrected}
 

@@ -1,0 +1,152 @@
+"""The language study as one replica: its floors, its noise, what it refuses, and the same loss in either form."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gidd_jax import cli, known, sweep
+from gidd_jax.errors import InputError
+from gidd_jax.studies import language, language_model
+
+MODEL = dict(d_model=16, heads=2, layers=1, cond=16, batch=8, length=8)
+TINY = MODEL | dict(data="markov", tokens=4, steps=4, eval_sequences=64, strata=16, samples=4, sample_steps=4)
+TINY |= dict(correct_steps=4)
+
+
+@functools.cache
+def table(**settings):
+    """A few steps of one seed under masks and under uniform tokens."""
+    config = language.Config(**TINY | settings)
+    return sweep.run(language, [(config, sweep.grid(language, seed=[0], shift=[-1000.0, 1000.0]))]).table
+
+
+def values(rows, metric, step):
+    rows = rows[(rows["metric"] == metric) & (rows["step"] == step) & (rows["split"] == "validation")]
+    return rows.sort_values("shift")["value"].to_numpy()
+
+
+def test_the_bound_of_the_best_model_is_the_entropy_and_no_model_is_below_it():
+    rows = table(eval_sequences=512)
+    entropy = values(rows, "entropy", 4)
+    source = language_model.source(language.Config(**TINY))
+    np.testing.assert_allclose(entropy, known.entropy(source, 8).nats / 8, rtol=1e-6)
+    # The prior and reconstruction terms add little at these ends; its error is about that of 512 sequences' own -log P.
+    np.testing.assert_allclose(values(rows, "oracle_elbo", 4), entropy, atol=0.12)
+    assert (values(rows, "excess", 0) > 1).all()
+    np.testing.assert_allclose(
+        values(rows, "elbo", 4) - values(rows, "oracle_elbo", 4), values(rows, "excess", 4), atol=1e-4
+    )
+    assert (values(rows, "elbo_error", 4) > 0).all()
+
+
+def test_bins_of_t_add_up_to_the_bound():
+    rows = table(eval_sequences=512)
+    for shift in (-1000.0, 1000.0):
+        at = rows[(rows["step"] == 4) & (rows["split"] == "validation") & (rows["shift"] == shift)]
+        path = at[at["metric"] == "elbo/t"]["value"].to_numpy()
+        assert len(path) == 10 and (path >= 0).all()
+        # All but the two ends: prior and reconstruction.
+        whole = at[at["metric"] == "elbo"]["value"].item()
+        assert 0 <= whole - path.mean() < 0.1 * whole
+
+
+def test_logits_made_chunk_by_chunk_give_the_same_loss_and_gradient():
+    whole, cut = (language.Config(**TINY, chunk=chunk) for chunk in (0, 24))
+    data, _ = language.load(whole)
+    hyper = language.Hyper(shift=0.5)
+    params = language.init(jax.random.key(0), hyper, whole, data).params
+    drawn = language.batch(jax.random.key(1), hyper, whole, data, jnp.int32(0))
+
+    def value(params, config):
+        return language.loss(params, drawn, jax.random.key(2), hyper, config, data, jnp.int32(0))[0]
+
+    one, other = (jax.jit(jax.value_and_grad(value), static_argnums=1)(params, config) for config in (whole, cut))
+    np.testing.assert_allclose(one[0], other[0], rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(one[1]), jax.tree.leaves(other[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_padding_is_neither_noised_nor_counted(tmp_path):
+    (tmp_path / "lines.txt").write_text("".join(f"{i * i}\n" for i in range(60)))
+    config = language.Config(**TINY | dict(data=str(tmp_path / "lines.txt"), cut="line", crop="documents", length=7))
+    data, _ = language.load(config)
+    hyper = language.Hyper(shift=1000.0)
+    x, valid = language.batch(jax.random.key(1), hyper, config, data, jnp.int32(0))
+    assert not valid.all() and valid.any()
+    params = language.init(jax.random.key(0), hyper, config, data).params
+
+    @jax.jit
+    def value(x):
+        return language.loss(params, (x, valid), jax.random.key(2), hyper, config, data, jnp.int32(0))[0]
+
+    # Another clean token below the padding moves the model's input there, but no target: with the head at 0, as it is
+    # at the start, the loss does not move at all.
+    assert value(x) == value(jnp.where(valid, x, 65))
+    assert value(x) != value(jnp.where(valid, 65, x))
+
+
+@pytest.mark.parametrize(
+    ("settings", "hypers", "message"),
+    [
+        ({}, {"p_uniform": 0.2}, "p_uniform moves nothing here: it needs --noise hybrid"),
+        ({"noise": "hybrid"}, {"shift": 1.0}, "shift moves nothing here: it needs --noise log_snr"),
+        ({}, {"p_uniform": 1.0}, r"p_uniform=1.0: outside its range \[0, 0.9999\]"),
+    ],
+)
+def test_dials_of_the_other_noise_are_refused(settings, hypers, message):
+    config = language.Config(**TINY | settings)
+    with pytest.raises(InputError, match=message):
+        sweep.run(language, [(config, sweep.grid(language, **hypers))])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"length": 0}, "--length 0: must be at least 1"),
+        ({"tokens": 1}, "--tokens of 2 or more"),
+        ({"correct_temperature": 0.0}, "--correct-temperature 0: must be above 0"),
+        ({"dial": "seed"}, "--dial seed: not one of"),
+        ({"weighting": "heavy"}, "--weighting heavy: not one of"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        language.Config(**TINY | settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"noise": "hybrid"}, {"data": "hmm"}, {"dtype": "bfloat16"}, {"time": False}])
+def test_variants_train_to_finite_numbers(settings):
+    config = language.Config(**TINY | settings)
+    dial = {config.dial: [0.0, 0.5]}
+    rows = sweep.run(language, [(config, sweep.grid(language, seed=[0], **dial))]).table
+    assert np.isfinite(rows[rows["metric"].isin(["loss", "elbo"])]["value"]).all()
+
+
+def test_a_text_file_trains_from_the_command_line_with_figures_and_is_resumed(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat and the dog sat on the log. " * 60)
+    flags = {**TINY, "data": tmp_path / "text.txt", "tokenizer": "characters", "out": tmp_path / "run"}
+    words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    command = ["sweep", "language", *words, "--shift", "-1000", "0", "--quiet"]
+    assert cli.main(command) == 0
+    told = capsys.readouterr().out
+    assert "bits per" in told and "the last tenth of the text is held out" in told
+    assert {path.name for path in (tmp_path / "run" / "figures").iterdir()} >= {"learning_curves.png", "by_t.png"}
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out == told
+
+
+@pytest.mark.slow
+def test_a_model_of_the_probe_comes_close_to_the_entropy_and_its_samples_to_the_source():
+    """2,000 steps on a chain of 4 tokens: the bound within .1 nats a token of the best model's, samples within .15."""
+    config = language.Config(
+        **TINY | dict(d_model=32, layers=2, batch=64, steps=2000, eval_sequences=512, samples=256, sample_steps=32),
+        schedule="cosine",
+    )
+    hypers = sweep.grid(language, seed=[0], shift=[-1000.0, 0.0], learning_rate=3e-3)
+    rows = sweep.run(language, [(config, hypers)]).table
+    assert (values(rows, "excess", 2000) < 0.1).all()
+    np.testing.assert_allclose(values(rows, "sample_nll", 2000), values(rows, "entropy", 2000), atol=0.15)
