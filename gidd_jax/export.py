@@ -1,4 +1,7 @@
-"""One row of a sweep as standalone files, and back: ``params.npz`` and ``config.json`` in a directory of their own."""
+"""One row of a sweep as standalone files, and back: ``params.npz`` and ``config.json`` in a directory of their own.
+
+Such a directory, a *model*, may hold imported weights as well; what is known of it stands in its ``config.json``.
+"""
 
 import hashlib
 import json
@@ -58,6 +61,30 @@ def load_row(study: Any, directory: pathlib.Path, row: str) -> tuple[dict[str, A
     params = state["optim"]["average"] if config.average else state["params"]
     hyper = study.Hyper(**entry["hypers"])
     return entry, config, hyper, jax.tree.map(lambda x: np.asarray(x)[entry["place"]], params)
+
+
+def described(directory: pathlib.Path) -> dict[str, Any]:
+    """The ``config.json`` of a sweep or of a model, which has no groups; raises InputError where it is of neither."""
+    if not (directory / "params.npz").exists():
+        return ledger.read(directory)
+    path = directory / "config.json"
+    try:
+        about = json.loads(path.read_text())
+        if not isinstance(about, dict) or "config" not in about:
+            raise ValueError("not written by gidd-jax")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if not {"study", "hyper"} <= about.keys():
+        raise InputError(f"{directory}: holds a model of no study ({about.get('model', 'unknown')})")
+    return about
+
+
+def load_model(study: Any, directory: pathlib.Path) -> tuple[dict[str, Any], Any, Any, Tree]:
+    """What ``load_row`` gives, of a model; its entry has row, step and the notes of an import."""
+    about = described(directory)
+    entry = {"row": about.get("row", directory.name), "step": about.get("step", 0), "notes": about.get("notes", [])}
+    hypers = {name: value for name, value in about["hyper"].items() if name in study.Hyper._fields}
+    return entry, from_json(study.Config, about["config"]), study.Hyper(**hypers), read_params(directory)[0]
 
 
 def write(study: Any, directory: pathlib.Path, row: str, out: pathlib.Path) -> dict[str, Any]:

@@ -174,6 +174,21 @@ def evaluate(
     return _with_derived(study, metrics.ordered(tables), configs)
 
 
+def evaluate_model(study: Any, config: Any, hyper: Any, split: str, step: int, whole: bool = False) -> pd.DataFrame:
+    """One model, the ``config.init_from`` of ``step`` steps, measured on ``split`` -> a table of one row.
+
+    With ``whole`` every board of its data is used and the split is called "given".
+    """
+    config = resolved(config, None, jax.default_backend())
+    hypers = rows(study, **{name: [np.asarray(value).item()] for name, value in hyper._asdict().items()})
+    data, _ = study.load(config, whole=whole)
+    job = _prepare(study, config, hypers, data, jax.local_devices()[:1])
+    replicas = job.edges.start(job.place.counts, job.hypers, job.data)
+    found = job.edges.evaluate(job.place.counts, (replicas, job.hypers), job.data, jnp.int32(study.splits.index(split)))
+    writer = Writer(study, config, "g0", "model", hypers, job.place, None)
+    return metrics.ordered([writer.lines([step], "given" if whole else split, found[0], 1)])
+
+
 def _with_derived(study: Any, table: pd.DataFrame, configs: list[Any]) -> pd.DataFrame:
     """The table with what a study derives from several rows at once (the benefit over zero coupling, say)."""
     derive = getattr(study, "derive", None)

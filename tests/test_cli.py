@@ -74,11 +74,61 @@ def test_evaluate_sample_plot_and_export(swept, tmp_path, capsys):
     row = table["row"].iloc[0]
     status, out, _ = run(capsys, "sample", swept, "--row", row[:8], "--board", "1234341221434321", "1...............")
     assert status == 0 and "violations 0" in out and out.count("->") == 2
+    words = [
+        "sample",
+        swept,
+        "--row",
+        row,
+        "--board",
+        "1...............",
+        "--sampler",
+        "resample",
+        "--steps",
+        3,
+        "--k",
+        16,
+    ]
+    status, out, _ = run(capsys, *words, "--trace")
+    assert status == 0 and "resample, 3 calls: violations" in out and "cells right" not in out
+    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("step")] == [
+        "step 1",
+        "step 2",
+        "step 3",
+    ]
+    assert " and " in out and "r1c1 " not in out
     status, out, _ = run(capsys, "plot", swept, "--out", tmp_path / "figures")
     assert status == 0 and (tmp_path / "figures" / "by_t.png").stat().st_size > 10_000
     assert run(capsys, "export", swept, "--row", row, "--out", tmp_path / "one")[0] == 0
     with np.load(tmp_path / "one" / "params.npz", allow_pickle=False) as params:
         assert params["jump/kernel"].shape == (1, 8, 4)
+
+
+@pytest.mark.slow
+def test_an_exported_model_is_sampled_and_measured_as_its_row_was(swept, tmp_path, capsys):
+    row = ledger.table(swept)["row"].iloc[0]
+    assert run(capsys, "export", swept, "--row", row, "--out", tmp_path / "one")[0] == 0
+    asked = ["--decode", 8, "--samplers", "k-pass", "--out"]
+    assert run(capsys, "evaluate", swept, *asked, tmp_path / "rows.parquet")[0] == 0
+    status, out, _ = run(capsys, "evaluate", tmp_path / "one", *asked, tmp_path / "row.parquet")
+    assert status == 0 and "k-pass" in out
+    rows, alone = (pd.read_parquet(tmp_path / name) for name in ("rows.parquet", "row.parquet"))
+    pair = rows[rows["row"] == row].merge(alone, on=["row", "step", "boards", "split", "metric", "bin"])
+    assert len(pair) == len(alone) > 100
+    np.testing.assert_array_equal(pair["value_x"], pair["value_y"])
+    one, same = (run(capsys, "sample", *words)[1] for words in ([swept, "--row", row], [tmp_path / "one"]))
+    assert one == same
+
+
+def test_a_model_that_belongs_to_no_study_is_refused(tmp_path, capsys):
+    np.savez(tmp_path / "params.npz", x=np.zeros(1))
+    for about, told in (
+        ("{}", "cannot be read"),
+        ('{"model": "dit", "config": {}}', "holds a model of no study (dit)"),
+    ):
+        (tmp_path / "config.json").write_text(about)
+        for command in ("sample", "evaluate"):
+            status, _, err = run(capsys, command, tmp_path)
+            assert status == 2 and told in err and err.count("\n") == 1
 
 
 def test_a_sweep_starts_from_an_exported_row(swept, tmp_path, capsys):
@@ -156,6 +206,16 @@ def test_rows_are_listed_and_boards_that_contradict_themselves_refused(swept, ca
     row = out.split()[0]
     assert run(capsys, "sample", swept, "--row", row, "--board", "11..............")[0] == 2
     assert run(capsys, "sample", swept, "--row", row, "--count", "1")[0] == 0
+    for words, told in (
+        ([], "--row ID: which row of the sweep?"),
+        (["--row", row, "--sampler", "remask"], "sampler remask: needs --noise masked, not uniform"),
+        (
+            ["--row", row, "--board", "1" + 15 * ".", "--sampler", "k-pass+oracle_jump"],
+            "an oracle needs boards with one",
+        ),
+    ):
+        status, _, err = run(capsys, "sample", swept, *words)
+        assert status == 2 and told in err and err.count("\n") == 1
 
 
 def test_unknown_row_and_closed_pipe(swept, capsys):

@@ -109,10 +109,8 @@ def test_givens_stay_and_blanks_are_filled(key, dtype):
 
 
 def test_history_holds_what_each_pass_started_from(key):
-    question, run = (
-        jnp.asarray(questions(2)),
-        jax.jit(partial(k_pass, toy_predict(2, 100), k=5, digits=DIGITS, history=6)),
-    )
+    question = jnp.asarray(questions(2))
+    run = jax.jit(partial(k_pass, toy_predict(2, 100), k=5, digits=DIGITS, history=6))
     found = run(question, jax.random.clone(key), passes=9)
     for passes in range(6):
         board = run(question, jax.random.clone(key), passes=passes).board

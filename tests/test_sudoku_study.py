@@ -11,7 +11,7 @@ from gidd_jax import sweep
 from gidd_jax.data import sudoku as sudoku_boards
 from gidd_jax.data.sudoku import violations as count_violations
 from gidd_jax.errors import InputError
-from gidd_jax.studies import sudoku, sudoku_evaluation, sudoku_model
+from gidd_jax.studies import sudoku, sudoku_decoding, sudoku_model
 
 TINY = dict(data="4x4", d_model=8, heads=2, layers=1, batch=8, eval_boards=16, decode_boards=8, decode=(4, 16), steps=6)
 
@@ -140,7 +140,7 @@ def test_violations_on_the_device_equal_those_on_the_host():
     rng = np.random.default_rng(0)
     for cells, digits in ((16, 4), (36, 6), (81, 9)):
         boards = rng.integers(1, digits + 1, (50, cells)).astype(np.uint8)
-        found = sudoku_evaluation.violations(jnp.asarray(boards, jnp.int32))
+        found = sudoku_decoding.violations(jnp.asarray(boards, jnp.int32))
         np.testing.assert_array_equal(found, count_violations(boards))
 
 
@@ -152,13 +152,13 @@ def test_an_oracle_decodes_every_board(monkeypatch):
 
     def heads(params, model, z, given, t, dials):
         jump = 9.0 * jax.nn.one_hot(answer.astype(int) - 1, 4)
-        return sudoku_evaluation.two_head.Heads(jump[None], (z != answer).astype(jnp.float32)[None], None)
+        return sudoku_decoding.two_head.Heads(jump[None], (z != answer).astype(jnp.float32)[None], None)
 
-    monkeypatch.setattr(sudoku_evaluation.two_head, "apply", heads)
+    monkeypatch.setattr(sudoku_decoding.two_head, "apply", heads)
     for k in (1, 5, 16):
-        dials = sudoku_evaluation.two_head.Couplings()
-        filled = sudoku_evaluation.decode(jax.random.key(k), {}, config, data, jnp.asarray(question), dials, k)
-        np.testing.assert_array_equal(filled, answer)
+        dials = sudoku_decoding.two_head.Couplings()
+        found = sudoku_decoding.complete(jax.random.key(k), {}, config, data, jnp.asarray(question), dials, cells=k)
+        np.testing.assert_array_equal(found.board, answer)
 
 
 def trained(steps, **dials):

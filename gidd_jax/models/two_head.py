@@ -287,9 +287,14 @@ def apply(
 
     given: cells that were never corrupted. t in [0, 1], read only if config.time. No dropout without a dropout_key
     (consumed). cross knocks the coupling out at evaluation: "zero" removes what one head reads of the other (the
-    1/(1+g) stays), "shuffle" takes it from the next board of the batch.
+    1/(1+g) stays), "shuffle" takes it from the next board of the batch. The layers of an iterated stack are shared, so
+    ``dataclasses.replace(config, iterations=n)`` runs it n times; InputError for parameters without a feedback layer.
     truth: the labels that ``gate_truth`` mixes into the gate.
     """
+    if config.iterations > 1 and "feedback" not in params:
+        raise InputError(
+            f"iterations {config.iterations}: these parameters are of a model of 1 and have no feedback layer"
+        )
     couplings = Couplings(*(jnp.asarray(dial, jnp.float32) for dial in couplings))
     rngs = {} if dropout_key is None else {"dropout": dropout_key}
     return _TwoHead(config, cross).apply({"params": params}, z, given, t, couplings, truth, rngs=rngs)

@@ -29,23 +29,29 @@ def start(
     return jnp.where(question == 0, noise, question)
 
 
-def oracle_holding(predict: Predict, answer: Integer[Array, "B S"]) -> Predict:
-    """``predict`` with a holding head that knows which cells are wrong: +inf where z is not the answer, else -inf."""
+def oracle_holding(predict: Predict, answer: Integer[Array, "B S"], swap: ArrayLike = True) -> Predict:
+    """``predict`` with a holding head that knows which cells are wrong: +inf where z is not the answer, else -inf.
+
+    ``swap`` (traced) False leaves it as it is.
+    """
 
     def swapped(z: Integer[Array, "B S"], t: Float[Array, "B"]) -> tuple[Float[Array, "B S V"], Float[Array, "B S"]]:
         jump, holding = predict(z, t)
-        return jump, jnp.where(z == answer, -jnp.inf, jnp.inf).astype(holding.dtype)
+        return jump, jnp.where(swap, jnp.where(z == answer, -jnp.inf, jnp.inf), holding).astype(holding.dtype)
 
     return swapped
 
 
-def oracle_jump(predict: Predict, answer: Integer[Array, "B S"]) -> Predict:
-    """``predict`` with a jump head that knows the answer: logit 0 for its digit, -inf for all others."""
+def oracle_jump(predict: Predict, answer: Integer[Array, "B S"], swap: ArrayLike = True) -> Predict:
+    """``predict`` with a jump head that knows the answer: logit 0 for its digit, -inf for all others.
+
+    ``swap`` (traced) False leaves it as it is.
+    """
 
     def swapped(z: Integer[Array, "B S"], t: Float[Array, "B"]) -> tuple[Float[Array, "B S V"], Float[Array, "B S"]]:
         jump, holding = predict(z, t)
         right = jnp.arange(1, jump.shape[-1] + 1)[None, None] == answer[..., None]
-        return jnp.where(right, 0.0, -jnp.inf).astype(jump.dtype), holding
+        return jnp.where(swap, jnp.where(right, 0.0, -jnp.inf), jump).astype(jump.dtype), holding
 
     return swapped
 

@@ -60,8 +60,8 @@ def resample(
     digits: int,
     k: int | Int[Array, ""] = 1,
     select: Literal["holding", "confidence"] = "holding",
-    temperature: ArrayLike = 0.0,
-    spread: ArrayLike = 0.0,
+    temperature: ArrayLike = 1.0,
+    spread: ArrayLike = 1.0,
     threshold: ArrayLike = 0.0,
     first: Integer[Array, "B S"] | None = None,
     history: int = 0,
@@ -75,7 +75,7 @@ def resample(
     or ``first``. As t the model is told 1, then the mean distrust of the step before. All numbers but ``digits`` and
     ``history`` are traced. Consumes ``key``.
 
-    Source: DDPD, arXiv 2410.06264, whose planner is the holding head (there at spread 1, k = 1, temperature 1).
+    Source: DDPD, arXiv 2410.06264, whose planner is the holding head (there k = 1).
     """
     unknown = question == 0
     start_key, steps_key = jax.random.split(key)
@@ -102,8 +102,8 @@ def remask(
     digits: int,
     mask_id: int,
     k: int | Int[Array, ""] = 1,
-    temperature: ArrayLike = 0.0,
-    spread: ArrayLike = 0.0,
+    temperature: ArrayLike = 1.0,
+    spread: ArrayLike = 1.0,
     history: int = 0,
 ) -> Walk:
     """Reveals the surest masked cells at an even pace, and masks up to k revealed cells again at every step.

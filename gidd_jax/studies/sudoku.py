@@ -134,6 +134,11 @@ def init(key: PRNGKey, hyper: Hyper, config: Config, data: Tree) -> train.TrainS
     return train.start(export.adopt(data["params"], fresh) if "params" in data else fresh, config)
 
 
+def settled(hyper: Hyper) -> Hyper:
+    """The row as it is once its ramps are done."""
+    return hyper._replace(ramp_from=Hyper().ramp_from, ramp_steps=0)
+
+
 def batch(key: PRNGKey, hyper: Hyper, config: Config, data: Tree, i: jax.Array) -> Noised:
     """Boards of the row's tier, each under a symmetry of its own, corrupted at t ~ U(0,1) clamped at 1/S."""
     board_key, turn_key, time_key, noise_key = jax.random.split(key, 4)

@@ -2,12 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from gidd_jax import losses, oracle, probes, sampling, train
-from gidd_jax.data.sudoku.board import Box, units
+from gidd_jax import losses, oracle, probes, train
 from gidd_jax.models import two_head
-from gidd_jax.studies.sudoku_model import Noised, evaluation_couplings, measured, noised, predict, shape
+from gidd_jax.studies.sudoku_decoding import decoded
+from gidd_jax.studies.sudoku_model import Noised, evaluation_couplings, measured, measuring, noised, predict, shape
 from gidd_jax.studies.sudoku_settings import Config, Hyper
 from gidd_jax.types import Mean, Metrics, PRNGKey, Tree
 
@@ -21,9 +20,10 @@ def evaluate(
 
     Heads at evenly spread t (losses in nats, accuracies, separation, precision, recall, each by t bin) beside the
     oracle floors; knock-out losses where the heads are joined by a cross path; cosine of the heads' trunk gradients;
-    CKA of the towers; for each k of ``config.decode`` puzzle and cell accuracy and mean violations. Consumes ``key``.
+    CKA of the towers; what boards are worth that are completed by each k of ``config.decode`` and by each of
+    ``config.samplers``. Consumes ``key``.
     """
-    params = train.evaluated(state, config)
+    params, config = train.evaluated(state, config), measuring(config)
     dials = evaluation_couplings(hyper, config, state.optim.count)
     time_key, noise_key, decode_key = jax.random.split(key, 3)
     shown = _held_out(time_key, noise_key, hyper, config, data, split)
@@ -48,7 +48,8 @@ def evaluate(
         model.digits, float(config.noise == "uniform"), oracle.clamped_times(1 / model.cells), config.label
     )
     found |= {name: jnp.asarray(value, jnp.float32) for name, value in floors.items()}
-    return found | _decoded(decode_key, params, hyper, config, data, split, dials), {}
+    boards = _boards(hyper, data, split, config.decode_boards)
+    return found | decoded(decode_key, params, config, data, *boards, dials), {}
 
 
 def gradient_cosine(params: Tree, config: Config, data: Tree, shown: Noised, dials: two_head.Couplings) -> Mean:
@@ -127,61 +128,3 @@ def _separation(found: Metrics) -> Metrics:
         safe = [jnp.where(both, mean.total / jnp.maximum(mean.weight, 1), 0.0) for mean in (positive, negative)]
         separation[f"separation{axis}"] = Mean(safe[0] - safe[1], both.astype(jnp.float32))
     return separation
-
-
-def _decoded(
-    key: PRNGKey, params: Tree, hyper: Hyper, config: Config, data: Tree, split: jax.Array, dials: two_head.Couplings
-) -> Metrics:
-    question, answer = _boards(hyper, data, split, config.decode_boards)
-    unknown = question == 0
-
-    def one(k: jax.Array) -> dict[str, Mean]:
-        filled = decode(jax.random.fold_in(key, k), params, config, data, question, dials, k)
-        right = filled == answer
-        return {
-            "cell_accuracy": Mean((unknown & right).sum(), unknown.sum()),
-            "puzzle_accuracy": Mean(right.all(axis=1).sum(), len(right)),
-            "violations": Mean(violations(filled).sum(), len(right)),
-        }
-
-    passes = sorted({min(k, question.shape[1]) for k in config.decode})
-    # One compiled decoder serves every k.
-    found = jax.lax.map(one, jnp.asarray(passes))
-    return {
-        f"{name}@{k}": Mean(total[i], weight[i])
-        for i, k in enumerate(passes)
-        for name, (total, weight) in found.items()
-    }
-
-
-def decode(
-    key: PRNGKey,
-    params: Tree,
-    config: Config,
-    data: Tree,
-    question: jax.Array,
-    dials: two_head.Couplings,
-    k: int | jax.Array,
-) -> jax.Array:
-    """Boards [B,S] completed k cells a pass by the posts' decoder, as the config says; consumes ``key``.
-
-    A model that sees t is told the share of unknown cells that are not yet committed.
-    """
-    model = shape(config, data)
-    question = question.astype(jnp.int32)
-    given = question > 0
-
-    def heads(z: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        out = two_head.apply(params, model, z, given, t, dials)
-        return out.jump[-1], out.holding[-1]
-
-    mask_id = model.mask_id if config.noise == "masked" else None
-    return sampling.k_pass(heads, question, key, k, model.digits, config.decode_by, mask_id)[0]
-
-
-def violations(board: jax.Array) -> jax.Array:
-    """Rows, columns and boxes that are not a permutation of the digits, [B,S] -> [B]: 0 to 27 on 9x9 boards."""
-    box = Box.of(board.shape[1])
-    in_unit = board[:, np.asarray(units(box))]
-    present = (in_unit[..., None] == jnp.arange(1, box.size + 1).reshape(1, 1, 1, -1)).any(axis=2)
-    return (~present.all(axis=-1)).sum(axis=-1)

@@ -24,6 +24,11 @@ def shape(config: Config, data: Tree) -> two_head.TwoHeadConfig:
     return two_head.TwoHeadConfig(cells, box.size, box.rows, box.cols, **own)
 
 
+def measuring(config: Config) -> Config:
+    """The config a trained model is measured and decoded with: ``eval_iterations`` passes of the stack."""
+    return dataclasses.replace(config, iterations=config.eval_iterations or config.iterations)
+
+
 def noise(config: Config, digits: int) -> schedules.Linear:
     """The corruption: digits 0..n-1, the mask n."""
     return schedules.linear(digits + 1, digits, 1.0 if config.noise == "uniform" else 0.0)

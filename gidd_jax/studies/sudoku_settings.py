@@ -9,6 +9,7 @@ from gidd_jax.data.sudoku.bundle import NAMES as BUNDLED
 from gidd_jax.errors import InputError
 from gidd_jax.models import two_head
 from gidd_jax.optim import OptimConfig
+from gidd_jax.studies import sudoku_samplers
 
 
 class Hyper(NamedTuple):
@@ -80,6 +81,12 @@ class Config(OptimConfig):
     decode_boards: int = setting(64, "held-out boards decoded in an evaluation")
     decode: tuple[int, ...] = setting((10, 81), "cells committed a pass, for each decoding")
     decode_by: str = setting("holding", "which cells are committed first", choices=("holding", "confidence"))
+    samplers: tuple[str, ...] = setting((), "samplers measured besides: k-pass, ancestral, resample, remask; +ORACLE")
+    sampler_steps: int = setting(0, "calls of the model a sampler may make (0: one a cell)")
+    sampler_cells: int = setting(0, "cells a sampler may rewrite at a step (0: all in sampler_steps)")
+    sampler_temperature: float = setting(1.0, "temperature of new digits in resample and remask; 0: the likeliest")
+    sampler_spread: float = setting(1.0, "1: resample and remask draw the cells they rewrite; 0: the least trusted")
+    eval_iterations: int = setting(0, "passes of the stack in evaluation (0: as in training)")
     dial: str = setting("", "what --coupling moves (default: attention for towers, gradient for a shared trunk)")
 
     def __post_init__(self) -> None:
@@ -89,6 +96,10 @@ class Config(OptimConfig):
                 raise InputError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: must be at least 1")
         if any(k < 1 for k in self.decode):
             raise InputError(f"--decode {' '.join(map(str, self.decode))}: at least 1 cell a pass")
+        for name in self.samplers:
+            sudoku_samplers.check(name, self.noise, self.decode_by)
+        if self.eval_iterations > 1 and self.iterations == 1:
+            raise InputError(f"--eval-iterations {self.eval_iterations}: a model of 1 pass has not learnt to go on")
         if self.data not in BUNDLED:  # What a file holds is watched by the data fingerprint.
             object.__setattr__(self, "data", files.absolute(self.data))
         for flag, span in (("rating", self.rating), ("clues", self.clues)):
