@@ -76,14 +76,15 @@ CROPS: dict[str, Callable[[PRNGKey, Shelf, ArrayLike, int, int], Crop]] = {"pack
 
 
 def check(corpus: Corpus, crop: str, length: int) -> None:
-    """Raises ``InputError`` where a split has no stretch of ``length`` tokens for this crop, packed or documents."""
+    """Raises ``InputError`` where a split is too short for ``length``, or every crop of its documents half padding."""
     for split in ("train", "validation"):
         part: Part = getattr(corpus, split)
-        whole = crop == "packed"
-        longest = len(part.tokens) if whole else int(np.diff(part.offsets).max())
-        if longest < length:
-            what = "the text has" if whole else f"the longest of {len(part.offsets) - 1} documents has"
+        packs = crop == "packed"
+        longest = len(part.tokens) if packs else int(np.diff(part.offsets).max())
+        if longest < (length if packs else length / 2):
+            what = "the text has" if packs else f"the longest of {len(part.offsets) - 1} documents has"
+            why = "too few for a crop" if packs else "less than half of a crop"
             raise InputError(
-                f"{corpus.name}, {split}: {what} {longest} tokens, fewer than the {length} of a crop; "
+                f"{corpus.name}, {split}: {what} {longest} tokens, {why} of {length}; "
                 "take shorter crops or give more text"
             )
