@@ -117,10 +117,10 @@ def sharpening(K: ArrayLike, curves: Mapping[int, ArrayLike], seed: int = 0) -> 
 def power_law(K: ArrayLike, r: ArrayLike, seed: int = 0) -> PowerLaw | None:
     """Critical point and exponent from r [seeds, K] of the largest size, with 95 % bootstrap intervals over seeds.
 
-    Fits ln <r^2> / 2 = c + beta ln u + d u, u = 1 - (K_c/K)^(3/4), to the K from where on r stays clear of its
-    fluctuations (spread over seeds below a quarter of the mean), chosen anew in every resample. In mean-field theories
-    r^2 is analytic in K there; K to 1.5 or 1.8 K_c serve. A beta near 0 says that r jumps. None where fewer than 5 such
-    K are left.
+    Fits ln <r^2> / 2 = c + beta ln u + d u, u = 1 - (K_c/K)^(3/4), to the K beyond the steepest rise from where on r
+    stays clear of its fluctuations (spread over seeds below a quarter of the mean), chosen anew in every resample. In
+    mean-field theories r^2 is analytic in K there; K to 1.5 or 1.8 K_c serve. A beta near 0 says that r jumps. None
+    where fewer than 5 such K are left.
     """
     K, r = np.asarray(K, float), _clean(r, np.asarray(K, float))
     # Each seed has a K_c of its own and r^2 is nearly linear in K - K_c: its mean over seeds is right where that of r
@@ -131,6 +131,8 @@ def power_law(K: ArrayLike, r: ArrayLike, seed: int = 0) -> PowerLaw | None:
     spread = np.sqrt(np.maximum(squares - means**2, 0) * len(r) / (len(r) - 1))
     unclear = spread >= CLEAR * means
     first = np.where(unclear.any(axis=1), len(K) - np.argmax(unclear[:, ::-1], axis=1), 0)
+    # Seeds that share their disorder agree on either side: what lies before the steepest rise is no order.
+    first = np.maximum(first, np.argmax(np.diff(np.log(np.maximum(means, 1e-9)), axis=1) / np.diff(K), axis=1) + 1)
     if len(K) - first[0] < LEAST_POINTS:
         return None
     first = np.minimum(first, len(K) - LEAST_POINTS)
