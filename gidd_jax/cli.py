@@ -14,11 +14,12 @@ from gidd_jax.errors import InputError
 
 COMMANDS = {
     "sweep": "train every seed and setting in one jitted call, or go on where a sweep stopped",
-    "evaluate": "measure the rows of a sweep again: other decodings, other boards",
-    "sample": "let one row complete boards",
+    "evaluate": "measure the rows of a sweep, or one model, again: other decodings, samplers, boards",
+    "sample": "let one row, or one model, complete boards",
     "plot": "draw the figures of a sweep and print its table",
     "generate-puzzles": "make Sudoku boards with a unique solution",
     "export": "write one row as standalone parameters and config",
+    "import-torch": "turn a PyTorch model of the Sudoku posts into parameters and config",
     "import-gidd": "turn a PyTorch checkpoint of GIDD into parameters and config",
     "import-mdlm": "turn a PyTorch checkpoint of MDLM into parameters and config",
     "bench": "measure time and memory on this machine, beside what there was before",

@@ -174,10 +174,13 @@ def evaluate(
     return _with_derived(study, metrics.ordered(tables), configs)
 
 
-def evaluate_model(study: Any, config: Any, hyper: Any, split: str, step: int, whole: bool = False) -> pd.DataFrame:
+def evaluate_model(
+    study: Any, config: Any, hyper: Any, split: str, step: int | None, whole: bool = False
+) -> pd.DataFrame:
     """One model, the ``config.init_from`` of ``step`` steps, measured on ``split`` -> a table of one row.
 
-    With ``whole`` every board of its data is used and the split is called "given".
+    With ``whole`` every board of its data is used and the split is called "given". Steps that are not known (None), and
+    what was seen in them, are -1.
     """
     config = resolved(config, None, jax.default_backend())
     hypers = rows(study, **{name: [np.asarray(value).item()] for name, value in hyper._asdict().items()})
@@ -186,7 +189,8 @@ def evaluate_model(study: Any, config: Any, hyper: Any, split: str, step: int, w
     replicas = job.edges.start(job.place.counts, job.hypers, job.data)
     found = job.edges.evaluate(job.place.counts, (replicas, job.hypers), job.data, jnp.int32(study.splits.index(split)))
     writer = Writer(study, config, "g0", "model", hypers, job.place, None)
-    return metrics.ordered([writer.lines([step], "given" if whole else split, found[0], 1)])
+    table = writer.lines([-1 if step is None else step], "given" if whole else split, found[0], 1)
+    return metrics.ordered([table if step is not None else table.assign(boards=-1)])
 
 
 def _with_derived(study: Any, table: pd.DataFrame, configs: list[Any]) -> pd.DataFrame:

@@ -27,7 +27,8 @@ class TwoHeadConfig:
     """Static shape of the model; another config is another compile.
 
     `mask_token` adds the id digits + 1. `norm="post"` with learned positions, `given=False`, a shared trunk and no time
-    is the source posts' stored code (806,026 parameters), blind to which cells are given.
+    is the source posts' stored code (806,026 parameters), blind to which cells are given; `init="torch"` starts it as
+    theirs starts.
     """
 
     cells: int
@@ -49,6 +50,7 @@ class TwoHeadConfig:
     iterations: int = 1
     dropout: float = 0.0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    init: Literal["lecun", "torch"] = "lecun"
 
     def __post_init__(self):
         def require(truth: bool, complaint: str):
@@ -56,7 +58,7 @@ class TwoHeadConfig:
                 raise InputError(complaint)
 
         choices = {"trunk": ("towers", "shared"), "norm": ("pre", "post"), "positions": ("learned", "rope")}
-        choices["dtype"] = ("float32", "bfloat16")
+        choices |= {"dtype": ("float32", "bfloat16"), "init": tuple(_DRAWS)}
         for name, allowed in choices.items():
             require(getattr(self, name) in allowed, f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
         require(
@@ -239,7 +241,8 @@ class _TwoHead(nn.Module):
 
 
 @lru_cache(maxsize=64)
-def _shapes(config: TwoHeadConfig) -> Tree:
+def shapes(config: TwoHeadConfig) -> Tree:
+    """The tree of parameters, as shapes."""
     board = jnp.zeros((1, config.cells), jnp.int32)
     model = _TwoHead(config, "normal")
     run = partial(model.init, jax.random.key(0))
@@ -247,28 +250,51 @@ def _shapes(config: TwoHeadConfig) -> Tree:
 
 
 def init(key: PRNGKey, config: TwoHeadConfig) -> Tree:
-    """Random parameters, a nested dict of float32 arrays; the key is consumed.
+    """Random parameters, a nested dict of float32 arrays; the key is consumed. Towers get different draws.
 
-    Kernels N(0, 1/fan_in), residual outputs of a pre-norm model divided by sqrt(2 layers) besides; embeddings N(0, 1)
-    for post-norm (as torch), N(0, 1/4) for pre-norm; biases 0, norm scales 1. Towers get different draws. One flat
-    normal vector is drawn for all tensors, because threefry compiles once per call.
+    ``config.init`` "lecun": kernels N(0, 1/fan_in), residual outputs of a pre-norm model divided by sqrt(2 layers)
+    besides; embeddings N(0, 1) for post-norm, N(0, 1/4) for pre-norm; biases 0, norm scales 1. "torch": what torch 2
+    gives the posts' model, all layers equal because ``nn.TransformerEncoder`` copies one; see ``_torch``.
     """
-    shapes, structure = jax.tree_util.tree_flatten_with_path(_shapes(config))
-    flat = jax.random.normal(key, (sum(math.prod(leaf.shape) for _, leaf in shapes),), jnp.float32)
-    leaves, start = [], 0
-    for path, leaf in shapes:
-        *_, layer, name = (entry.key for entry in path)
-        size = math.prod(leaf.shape)
-        draw = flat[start : start + size].reshape(leaf.shape)
-        start += size
-        if name == "kernel":
-            depth = 2 * config.layers if layer == "out" and config.norm == "pre" else 1
-            leaves.append(draw / math.sqrt(leaf.shape[-2] * depth))
-        elif name == "embedding":
-            leaves.append(draw * (0.5 if config.norm == "pre" else 1.0))
-        else:
-            leaves.append(jnp.full(leaf.shape, 1.0 if name == "scale" else 0.0, jnp.float32))
-    return jax.tree.unflatten(structure, leaves)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes(config))
+    named = {tuple(entry.key for entry in path): leaf.shape for path, leaf in leaves}
+    # One flat normal vector is drawn for all tensors, because threefry compiles once per call.
+    flat = jax.random.normal(key, (sum(map(math.prod, named.values())),), jnp.float32)
+    drawn, start = {}, 0
+    for names, shape in named.items():
+        size = math.prod(shape)
+        normal, start = flat[start : start + size].reshape(shape), start + size
+        fan_in = named.get((*names[:-1], "kernel"), (1, 1))[-2]
+        drawn[names] = _DRAWS[config.init](names, normal, fan_in, config)
+    if config.init == "torch":
+        drawn = {names: drawn[("blocks_0" if "blocks" in names[0] else names[0], *names[1:])] for names in drawn}
+    return jax.tree.unflatten(structure, list(drawn.values()))
+
+
+def _lecun(names: tuple[str, ...], normal: Array, fan_in: int, config: TwoHeadConfig) -> Array:
+    *_, layer, name = names
+    if name == "kernel":
+        depth = 2 * config.layers if layer == "out" and config.norm == "pre" else 1
+        return normal / math.sqrt(fan_in * depth)
+    if name == "embedding":
+        return normal * (0.5 if config.norm == "pre" else 1.0)
+    return jnp.full_like(normal, 1.0 if name == "scale" else 0.0)
+
+
+def _torch(names: tuple[str, ...], normal: Array, fan_in: int, config: TwoHeadConfig) -> Array:
+    """``nn.Linear``: weight and bias U(-a, a), a = 1/sqrt(fan_in); in attention both biases 0 and of the joint input
+    weight a = sqrt(6 / (fan_in + fan_out)), fan_out 3 fan_in; ``nn.Embedding``: N(0, 1).
+    """
+    *_, layer, name = names
+    if name == "embedding":
+        return normal
+    if layer.startswith("norm") or ("attention" in names and name == "bias"):
+        return jnp.full_like(normal, 1.0 if name == "scale" else 0.0)
+    bound = math.sqrt(6 / (4 * fan_in) if layer == "qkv" else 1 / fan_in)
+    return bound * jax.scipy.special.erf(normal / math.sqrt(2))
+
+
+_DRAWS = {"lecun": _lecun, "torch": _torch}
 
 
 def apply(

@@ -77,6 +77,7 @@ class Config(OptimConfig):
     d_ff: int = setting(0, "width of the feed-forward layer (0: 4 d_model)")
     dropout: float = setting(0.0, "dropout rate")
     dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
+    init: str = setting("lecun", "how parameters are drawn; torch: as in the posts", choices=("lecun", "torch"))
     eval_boards: int = setting(256, "held-out boards of an evaluation")
     decode_boards: int = setting(64, "held-out boards decoded in an evaluation")
     decode: tuple[int, ...] = setting((10, 81), "cells committed a pass, for each decoding")
@@ -112,4 +113,5 @@ class Config(OptimConfig):
 
 
 POSTS = {"trunk": "shared", "norm": "post", "given": False, "d_model": 128, "layers": 4, "heads": 4, "dropout": 0.1}
-"""The posts' stored model (806,026 parameters on 9x9 boards), blind to which cells are given."""
+"""The posts' stored model (806,026 parameters on 9x9 boards), blind to which cells are given; with ``init="torch"`` it
+also starts as theirs did."""
