@@ -136,11 +136,12 @@ def test_document_windows_are_uniform_over_documents_then_places(corpus, part):
 
 def test_crops_that_do_not_fit_are_told(corpus):
     crops.check(corpus, "packed", len(corpus.validation.tokens))
-    count, longest = len(corpus.train.offsets) - 1, np.diff(corpus.train.offsets).max()
-    crops.check(corpus, "documents", 2 * int(np.diff(corpus.validation.offsets).max()))
-    what = f"train: the longest of {count} documents has {longest} tokens, less than half of a crop of 63"
+    count, longest = len(corpus.train.offsets) - 1, int(np.diff(corpus.train.offsets).max())
+    crops.check(corpus, "documents", 2 * longest)
+    wrong = 2 * longest + 1
+    what = f"train: the longest of {count} documents has {longest} tokens, less than half of a crop of {wrong}"
     with pytest.raises(InputError, match=what):
-        crops.check(corpus, "documents", 63)
+        crops.check(corpus, "documents", wrong)
     size = len(corpus.validation.tokens)
     with pytest.raises(InputError, match=f"validation: the text has {size} tokens, too few for a crop of {size + 1}"):
         crops.check(corpus, "packed", size + 1)
