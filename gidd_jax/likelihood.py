@@ -37,8 +37,8 @@ class SequenceNats(NamedTuple):
 class Estimate(NamedTuple):
     """A mean and its standard error over sequences (NaN for one sequence alone)."""
 
-    value: float
-    error: float
+    value: float | Float[Array, ""]
+    error: float | Float[Array, ""]
 
 
 class Bins(NamedTuple):
@@ -182,12 +182,15 @@ def summarise(batches: Iterable[SequenceNats], characters: Sequence[int] | np.nd
     )
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
-    """sum n / sum m over N independent pairs, with the standard error of the ratio to first order in 1/N."""
+def ratio(numerator: np.ndarray | Array, denominator: np.ndarray | Array) -> Estimate:
+    """sum n / sum m over N independent pairs, with the standard error of the ratio to first order in 1/N.
+
+    Of numpy arrays on the host, or of traced ones. The error of one pair alone is NaN.
+    """
     count, whole = len(numerator), denominator.sum()
     value = numerator.sum() / whole
-    scatter = np.square(numerator - value * denominator).sum()
-    return Estimate(float(value), float(np.sqrt(scatter * count / (count - 1)) / whole) if count > 1 else math.nan)
+    scatter = ((numerator - value * denominator) ** 2).sum()
+    return Estimate(value, (scatter * count / (count - 1)) ** 0.5 / whole if count > 1 else math.nan * value)
 
 
 def _characters(characters: Sequence[int] | np.ndarray, sequences: int) -> np.ndarray:

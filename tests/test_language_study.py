@@ -79,13 +79,14 @@ def test_padding_is_neither_noised_nor_counted(tmp_path):
     params = language.init(jax.random.key(0), hyper, config, data).params
 
     @jax.jit
-    def value(x):
+    def value(params, x):
         return language.loss(params, (x, valid), jax.random.key(2), hyper, config, data, jnp.int32(0))[0]
 
     # Another clean token below the padding moves the model's input there, but no target: with the head at 0, as it is
-    # at the start, the loss does not move at all.
-    assert value(x) == value(jnp.where(valid, x, 65))
-    assert value(x) != value(jnp.where(valid, 65, x))
+    # at the start, the loss does not move at all. (A head at 0 cannot tell other targets either.)
+    assert value(params, x) == value(params, jnp.where(valid, x, 65))
+    sharp = jax.tree.map(lambda a: a + 0.3 * jnp.sin(jnp.arange(a.size)).reshape(a.shape), params)
+    assert abs(value(sharp, x) - value(sharp, jnp.where(valid, 65, x))) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,18 @@ def test_a_text_file_trains_from_the_command_line_with_figures_and_is_resumed(tm
     assert {path.name for path in (tmp_path / "run" / "figures").iterdir()} >= {"learning_curves.png", "by_t.png"}
     assert cli.main(command) == 0
     assert capsys.readouterr().out == told
+    run = str(tmp_path / "run")
+    assert cli.main(["export", run]) == 0
+    row = capsys.readouterr().out.split()[0]
+    few = ["--count", "2", "--steps", "3", "--correct", "2"]
+    assert cli.main(["sample", run, "--row", row, "--prompt", "the ", *few]) == 0
+    written = capsys.readouterr().out
+    texts = [part.split("\n", 1)[1] for part in written.split("row ")[1:]]
+    assert len(texts) == 4 and all(text.startswith("the ") for text in texts)
+    assert cli.main(["sample", run, "--row", row, "--prompt", "the cat sat"]) == 2
+    assert "its 11 tokens leave none of the 8 to write" in capsys.readouterr().err
+    assert cli.main(["evaluate", run]) == 2
+    assert "holds language, which is measured whole in its sweep" in capsys.readouterr().err
 
 
 @pytest.mark.slow

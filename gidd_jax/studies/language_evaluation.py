@@ -31,7 +31,7 @@ def evaluate(
         return logits(params, config, data, z, time_seen(schedule, t))
 
     own = likelihood.elbo(elbo_key, schedule, denoise, x, valid, config.strata)
-    found = _told("elbo", own) | {"elbo_error": _error(own)}
+    found = _told("elbo", own) | {"elbo_error": likelihood.ratio(own.total(), own.tokens).error}
     if config.data in KNOWN:
 
         def best(z: Tokens, t: jax.Array) -> jax.Array:
@@ -96,11 +96,3 @@ def _told(name: str, found: likelihood.SequenceNats) -> Metrics:
         name: Mean(found.total().sum(), tokens),
         f"{name}/t": Mean(bins * found.path.sum(1), jnp.full(bins, tokens)),
     }
-
-
-def _error(found: likelihood.SequenceNats) -> jax.Array:
-    """Standard error of the bound a token over sequences: of a ratio, where their lengths differ."""
-    nats, tokens = found.total(), found.tokens
-    off = nats - nats.sum() / tokens.sum() * tokens
-    count = len(tokens)
-    return jnp.sqrt((off**2).sum() / max(count - 1, 1) / count) / tokens.mean()
