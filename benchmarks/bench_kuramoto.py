@@ -21,14 +21,14 @@ from benchmarks.harness import Compiled, Pace, Row, Sample, compiled, once, pair
 from gidd_jax import kuramoto, sweep
 from gidd_jax.studies import kuramoto as study
 
-DT = 0.05
+DT = 0.1
 COUPLINGS = (0.8, 3.0)
 PULLS = {"rk4": 4, "split": 3}
 """Times a step evaluates the sine and the cosine of every phase: once a slope, and once more for r after a rotation."""
 
 
 class Sizes(NamedTuple):
-    """Size of the curve; trajectories timed of the package that takes one at a time; whole sweeps timed, row width."""
+    """Size of the curve; trajectories timed of the package that takes one at a time; whole sweeps, their widths."""
 
     oscillators: int
     couplings: int
@@ -36,13 +36,13 @@ class Sizes(NamedTuple):
     steps: int
     timed: int
     sweeps: int
-    width: int = 16
+    widths: tuple[int, ...] = (16, 1)
 
 
 SCALES = {
-    "full": Sizes(1000, 32, 8, 1000, 5, 5),
+    "full": Sizes(1000, 32, 8, 500, 5, 5),
     "quick": Sizes(200, 8, 4, 200, 3, 1),
-    "tiny": Sizes(8, 2, 2, 8, 2, 1, 2),
+    "tiny": Sizes(8, 2, 2, 8, 2, 1, (2,)),
 }
 
 
@@ -142,7 +142,7 @@ def _whole_sweep(sizes: Sizes, shape: dict[str, Any], couplings: np.ndarray) -> 
     """``sweep.run`` of the study on the same grid, all that a user waits for, and what of it were steps."""
     settings = {"steps": sizes.steps, "log_every": sizes.steps, "eval_every": sizes.steps, "dt": DT}
     hypers = sweep.grid(study, seed=range(sizes.seeds), coupling=couplings.tolist())
-    for width in (sizes.width, 1):
+    for width in sizes.widths:
         config = study.Config(oscillators=sizes.oscillators, width=width, **settings)
         whole, running, compiling = [], [], 0.0
         for _ in range(sizes.sweeps):
@@ -152,7 +152,7 @@ def _whole_sweep(sizes: Sizes, shape: dict[str, Any], couplings: np.ndarray) -> 
             timed = {line["event"]: line["seconds"] for line in lines}
             running.append(timed["trained"])
             compiling = timed["compile"]
-        built = Compiled(lambda: None, 0.0, compiling, 0)
+        built = Compiled(lambda: None, 0.0, compiling, None)
         named = shape | {"method": "split", "width": width}
         note = "all a user waits for: compile (a step's is shown), steps, evaluation, checkpoint, table"
         yield Row("kuramoto/sweep.run", named, Sample(tuple(whole), 1), built, note=note)

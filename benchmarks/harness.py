@@ -56,7 +56,7 @@ class Compiled(NamedTuple):
     call: Callable[..., Any]
     lower_s: float
     compile_s: float
-    temp_bytes: int
+    temp_bytes: int | None
 
 
 class Row(NamedTuple):

@@ -1,4 +1,7 @@
-"""Rows as JSON lines for machines and as an aligned table for people."""
+"""Rows as JSON lines for machines and as an aligned table for people.
+
+python -m benchmarks.report benchmarks/results/FILE.jsonl ...
+"""
 
 import datetime
 import json
@@ -12,6 +15,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.flops import Rates
 from benchmarks.harness import Row
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -35,14 +39,14 @@ def environment(command: str) -> dict[str, Any]:
     }
 
 
-def as_json(row: Row, environment: dict[str, Any]) -> str:
-    """One JSON line; load_1m is the machine's load average (processes that want a core) when the row was done."""
+def as_line(row: Row) -> dict[str, Any]:
+    """One line, ready for JSON; load_1m is the load average (processes that want a core) when the row was done."""
     taken, made = row.sample, row.compiled
     line: dict[str, Any] = {"name": row.name, "params": row.params, "note": row.note}
     line["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     line["load_1m"] = round(os.getloadavg()[0], 2)
     quartiles = taken.quartiles if taken else None
-    line |= {
+    return line | {
         "median_s": taken.median if taken else None,
         "min_s": min(taken.seconds) if taken else None,
         "max_s": max(taken.seconds) if taken else None,
@@ -60,11 +64,10 @@ def as_json(row: Row, environment: dict[str, Any]) -> str:
         "floor_s": row.floor_s,
         "roofline_share": row.roofline_share,
     }
-    return json.dumps(line | environment)
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """The lines of ``as_json``, parsed, as columns that stand under each other; notes follow, numbered."""
+    """Lines as columns that stand under each other; notes follow, numbered."""
     notes: list[str] = []
     cells = [HEADINGS]
     for line in lines:
@@ -76,6 +79,16 @@ def table(lines: list[dict[str, Any]]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join([*text, *(f"[{i + 1}] {note}" for i, note in enumerate(notes))])
+
+
+def brief(line: dict[str, Any]) -> str:
+    """One line for people, as soon as it is there."""
+    return "  ".join(cell for cell in (line["name"], _parameters(line["params"]), *_figures(line)) if cell)
+
+
+def limits(rates: Rates) -> str:
+    """What the machine was measured to do, in words."""
+    return f"{rates.flops / 1e9:.4g} GFLOP/s in a float32 product, {rates.bytes / 1e9:.3g} GB/s read and written"
 
 
 def _figures(line: dict[str, Any]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import importlib
 import json
 import pathlib
 import sys
+from typing import Any
 
 import gidd_jax
 from gidd_jax import files
@@ -28,31 +29,35 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         raise InputError(f"no benchmark {unknown[0]!r}; there are {', '.join(there)}")
     if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):
         raise InputError(f"{args.out}: give a file in a folder that exists")
+    scale = "quick" if args.quick else "full"
+    lines = _measured(args.names or there, scale, " ".join(["gidd-jax", "bench", *arguments]))
+    if args.out:
+        files.write_text(args.out, "\n".join(map(json.dumps, lines)) + "\n")
+    print(importlib.import_module("benchmarks.report").table(lines))
+    return 0
+
+
+def _measured(names: list[str], scale: str, command: str) -> list[dict[str, Any]]:
     import jax
 
-    # A cached program would be told as a fast compiler.
-    jax.config.update("jax_enable_compilation_cache", False)
     report = importlib.import_module("benchmarks.report")
     harness = importlib.import_module("benchmarks.harness")
-    scale = "quick" if args.quick else "full"
-    about = report.environment(" ".join(["gidd-jax", "bench", *arguments]))
-    limits = harness.measured_rates()
-    about |= {"measured_flops": limits.flops, "measured_bytes": limits.bytes}
-    print(
-        f"{about['device']}: {limits.flops / 1e9:.4g} GFLOP/s in a float32 product, "
-        f"{limits.bytes / 1e9:.3g} GB/s read and written",
-        file=sys.stderr,
-    )
-    lines = []
-    for name in args.names or there:
-        bench = importlib.import_module(f"benchmarks.bench_{name}")
-        for row in bench.rows(bench.SCALES[scale], harness.PACES[scale], limits):
-            lines.append(report.as_json(row, about))
-            print(report.table([json.loads(lines[-1])]).splitlines()[1], file=sys.stderr)
-    if args.out:
-        files.write_text(args.out, "\n".join(lines) + "\n")
-    print(report.table([json.loads(line) for line in lines]))
-    return 0
+    cached = jax.config.jax_enable_compilation_cache
+    # A program from the cache would be told as a fast compiler.
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        rates = harness.measured_rates()
+        about = report.environment(command) | {"measured_flops": rates.flops, "measured_bytes": rates.bytes}
+        print(f"{about['device']}: {report.limits(rates)}", file=sys.stderr)
+        lines = []
+        for name in names:
+            bench = importlib.import_module(f"benchmarks.bench_{name}")
+            for row in bench.rows(bench.SCALES[scale], harness.PACES[scale], rates):
+                lines.append(report.as_line(row) | about)
+                print(report.brief(lines[-1]), file=sys.stderr)
+        return lines
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
 
 
 def _found() -> list[str]:
