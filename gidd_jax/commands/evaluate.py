@@ -10,6 +10,12 @@ from gidd_jax.errors import InputError
 
 EXAMPLE = "gidd-jax evaluate runs/a --decode 1 5 10 20 81 --decode-boards 1000"
 DECODE = (1, 5, 10, 20, 81)
+SAMPLER_NUMBERS = (
+    ("steps", int, "calls of the model a sampler may make"),
+    ("cells", int, "cells a sampler may rewrite at a step"),
+    ("temperature", float, "of new digits in resample and remask"),
+    ("spread", float, "1: resample and remask draw the cells they rewrite; 0: the least trusted"),
+)
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
@@ -39,7 +45,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
     record = export.described(args.directory)
     study = flags.study(record["study"])
-    changed = _changed(args, study)
+    changed = _changed(args)
     table, dial, notes = (_sweep if "groups" in record else _model)(args, study, changed)
     if args.out:
         metrics.write_part(args.out, [table])
@@ -49,24 +55,11 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     return 0
 
 
-SAMPLER_NUMBERS = (
-    ("steps", int, "calls of the model a sampler may make"),
-    ("cells", int, "cells a sampler may rewrite at a step"),
-    ("temperature", float, "of new digits in resample and remask"),
-    ("spread", float, "1: resample and remask draw the cells they rewrite; 0: the least trusted"),
-)
-
-
-def _changed(args: argparse.Namespace, study: Any) -> dict[str, Any]:
-    """The settings that were given; raises InputError for one the study does not have."""
-    known = {field.name for field in dataclasses.fields(study.Config)}
+def _changed(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given."""
     names = ["data", "decode", "decode_by", "decode_boards", "eval_boards", "eval_iterations", "samplers"]
     names += [f"sampler_{name}" for name, *_ in SAMPLER_NUMBERS]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if args.decode is DECODE and "decode" not in known:
-        del given["decode"]
-    for name in given.keys() - known:
-        raise InputError(f"--{name.replace('_', '-')}: a {study.name} sweep has no such setting")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
