@@ -58,6 +58,8 @@ def load_row(study: Any, directory: pathlib.Path, row: str) -> tuple[dict[str, A
     config = from_json(study.Config, group["config"])
     path, entry["step"] = checkpoint.newest(directory / "checkpoints" / entry["cohort"], {"study": study.name})
     state = checkpoint.restore_raw(path)["state"]
+    if not {"params", "optim"} <= state.keys():
+        raise InputError(f"{directory}, row {row!r}: a row of {study.name} learns nothing, so it has no parameters")
     params = state["optim"]["average"] if config.average else state["params"]
     hyper = study.Hyper(**entry["hypers"])
     return entry, config, hyper, jax.tree.map(lambda x: np.asarray(x)[entry["place"]], params)

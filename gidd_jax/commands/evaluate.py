@@ -44,6 +44,8 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     from gidd_jax import analysis, export, metrics
 
     record = export.described(args.directory)
+    if record["study"] != "sudoku":
+        raise InputError(f"{args.directory}: holds {record['study']}, which is measured whole in its sweep: see plot")
     study = flags.study(record["study"])
     changed = _changed(args)
     table, dial, notes = (_sweep if "groups" in record else _model)(args, study, changed)

@@ -1,8 +1,10 @@
 """Flags made from a study's Config and Hyper, so that every field has one and none is described twice."""
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
+import json
 import os
 import pathlib
 import typing
@@ -19,6 +21,14 @@ def study(name: str) -> Any:
     if name not in STUDIES:
         raise InputError(f"no study {name!r}; there are {', '.join(STUDIES)}")
     return importlib.import_module(f"gidd_jax.studies.{name}")
+
+
+def study_in(arguments: list[str]) -> str:
+    """The study of the sweep that the arguments name, as its files say; "" where there is none."""
+    for word in arguments:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return str(json.loads((pathlib.Path(word) / "config.json").read_text()).get("study", ""))
+    return ""
 
 
 def add_settings(parser: argparse.ArgumentParser, config: type) -> None:

@@ -52,8 +52,8 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
     written = write(jax.random.key(args.seed), params, prompt)
     for i in range(args.count):
-        for name, tokens in written.items():
-            told = ""
+        for name in sorted(written, reverse=True):  # "sample" before "corrected"
+            tokens, told = written[name], ""
             if tokenizer is None:
                 nats = -known.log_likelihood(data["source"], tokens[i : i + 1], schedule.mask_id)[0] / config.length
                 told = f" ({nats:.3f} nats a token under the source, {data['entropy']:.3f} its entropy)"

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from gidd_jax import corruption, known, likelihood, losses, sampling, schedules, train
 from gidd_jax.studies.language_model import logits, noise, stretch, time_seen
@@ -61,7 +62,11 @@ def evaluate(
 
 
 def sample(
-    key: PRNGKey, schedule: schedules.Schedule, denoise: sampling.Denoise, config: Config, prompt: Tokens | None = None
+    key: PRNGKey,
+    schedule: schedules.Schedule,
+    denoise: sampling.Denoise,
+    config: Config,
+    prompt: Int[Array, "B P"] | None = None,
 ) -> dict[str, Tokens]:
     """Sequences drawn from the noisiest time down ("sample"), and these after self-correction ("corrected"), [B,S].
 

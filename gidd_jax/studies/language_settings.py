@@ -56,7 +56,7 @@ class Config(OptimConfig):
     tokens: int = setting(16, "markov, hmm: tokens of the source")
     order: int = setting(1, "markov: tokens that decide the next one")
     states: int = setting(8, "hmm: hidden states")
-    concentration: float = setting(0.2, "markov, hmm: Dirichlet concentration of its rows; small is predictable")
+    concentration: float = setting(0.2, "markov, hmm: how even its rows are; small is predictable")
     source_seed: int = setting(0, "markov, hmm: which source")
     length: int = setting(64, "tokens of a sequence")
     batch: int = setting(32, "sequences a step")
