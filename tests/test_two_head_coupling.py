@@ -182,6 +182,13 @@ def test_open_gate_masks_the_cells_that_are_not_given(trunk):
     np.testing.assert_allclose(knocked.jump, run(tree, plain, z, given, t, Couplings()).jump, atol=1e-5)
 
 
+def test_the_gate_of_a_blind_model_does_not_tell_which_cells_are_given():
+    config = tiny(gated=True, mask_token=True, given=False)
+    tree, (z, given, t) = params_of(config), batch()
+    one, other = (run(tree, config, z, told, t, Couplings(gate=1.0, gate_hard=1.0)) for told in (given, ~given))
+    np.testing.assert_array_equal(one.jump, other.jump)
+
+
 @pytest.mark.parametrize("stop", [True, False])
 def test_gate_stop_decides_whether_the_jump_teaches_the_holding_head(stop):
     config, inputs = tiny(gated=True, mask_token=True, gate_stop=stop), batch()

@@ -189,7 +189,10 @@ class _TwoHead(nn.Module):
         return context
 
     def _suspicion(self, holding_BxS: Array, given_BxS: Array, couplings: Couplings, truth_BxS: Array | None) -> Array:
-        """g p, the weight of e_MASK in e' = (1 - g p) e(z) + g p e_MASK; exactly 0 at given cells and at g = 0."""
+        """g p, the weight of e_MASK in e' = (1 - g p) e(z) + g p e_MASK; exactly 0 at g = 0, and at given cells.
+
+        Of a model that is not shown which cells are given the gate spares none: sparing would tell.
+        """
         gate, hard = couplings.gate, couplings.gate_hard
         if self.config.gate_stop:
             holding_BxS = jax.lax.stop_gradient(holding_BxS)
@@ -198,7 +201,8 @@ class _TwoHead(nn.Module):
         p_BxS = p_BxS + hard * ((p_BxS > 0.5) - p_BxS)
         if truth_BxS is not None:
             p_BxS = p_BxS + couplings.gate_truth * (truth_BxS - p_BxS)
-        return gate * jnp.where(given_BxS, 0.0, _READ_GATE[self.cross](p_BxS))
+        p_BxS = _READ_GATE[self.cross](p_BxS)
+        return gate * (jnp.where(given_BxS, 0.0, p_BxS) if self.config.given else p_BxS)
 
     def _iterate(self, embedding_TxBxSxD: Array, couplings: Couplings) -> Heads:
         """h = stack(e + h_prev + Linear(softmax(jump_prev))) with shared weights; both terms are absent at first.
