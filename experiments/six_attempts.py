@@ -110,7 +110,7 @@ def groups(settings: dict[str, Any], common: dict[str, float]) -> list[Group]:
         Group(towers, {"6c": second, "pipeline": second | {"gate_truth": 1}}),
         Group(dataclasses.replace(base, decode_by="confidence"), {"jump only": {"holding_weight": 0}}),
         Group(dataclasses.replace(base, given=True), {"3 givens": {}}),
-        Group(dataclasses.replace(base, iterations=2), {"3 two passes": {}}),
+        Group(dataclasses.replace(gated, given=True), {"6 givens": gate}),
         Group(dataclasses.replace(base, noise="masked", decode_by="confidence"), {"masked": {"holding_weight": 0}}),
     ]
     return [Group(config, {name: common | own for name, own in dials.items()}) for config, dials in found]
@@ -158,7 +158,7 @@ def sizes(found: list[Group]) -> pd.DataFrame:
     whole = count(found[0].config)
     rows = []
     for config, dials in found:
-        parameters, passes = count(config), max(1 + config.gated, config.iterations)
+        parameters, passes = count(config), 1 + config.gated
         # Of two towers each pass needs one.
         work = passes * parameters / (2 if config.trunk == "towers" else 1) / whole
         rows += [(name, config.d_model, parameters, passes, work) for name in dials]
