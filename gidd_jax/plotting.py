@@ -22,6 +22,7 @@ from gidd_jax.analysis import (
     intervals_by,
     presented,
     require_dial,
+    sampler_of,
     untrained,
     with_derived,
 )
@@ -109,6 +110,7 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
     """Every headline metric at the last step against the dial: mean, interval, each seed, and the untrained model."""
     last, floor = final(with_derived(table, dial)), untrained(table)
     scalars = last[last["bin"] == -1]
+    scalars = scalars[scalars["metric"].map(sampler_of) == ""]  # they have a figure of their own
     panels = [metrics for metrics in (among(scalars, panel) for panel in PANELS) if metrics]
     shown = [metric for metrics in panels for metric in metrics]
     figure, grid = _canvas(scalars, dial, "Skill and coupling", _where(last, shown), shown, len(panels))
@@ -288,8 +290,7 @@ def _panel_label(metrics: list[str]) -> str:
 def _short(metrics: list[str]) -> list[str]:
     """How a panel that holds several metrics tells them apart: by what they do not share."""
     if "@" in metrics[0]:
-        hows = [metric.partition("@")[2] for metric in metrics]
-        return [f"{how} a pass" if how.isdigit() else how for how in hows]
+        return [f"{metric.partition('@')[2]} a pass" for metric in metrics]
     ends = [metric.rpartition("_") for metric in metrics]
     return [start if len({end for *_, end in ends}) == 1 else end for start, _, end in ends]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gidd_jax import plotting
+from gidd_jax import plotting, plotting_samplers
 from gidd_jax.errors import InputError
 
 BINS = np.arange(10)
@@ -179,5 +179,37 @@ def test_no_text_of_an_axes_touches_another_axes(draw):
 
 
 def test_neither_analysis_nor_plotting_needs_jax():
-    script = "import sys, gidd_jax.plotting, gidd_jax.analysis; sys.exit('jax' in sys.modules)"
+    script = "import sys, gidd_jax.plotting_samplers, gidd_jax.analysis; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def sampler_table():
+    """The last evaluation of a sweep, with three samplers."""
+    table = sweep_table(evaluations=2)
+    kinds = {"puzzle_accuracy": 0.5, "cell_accuracy": 0.9, "violations": 3.0, "model_calls": 81.0}
+    some = table[(table["metric"] == "jump_loss") & (table["step"] == 100)]
+    own = [
+        some.assign(metric=f"{kind}@{name}", value=value * (1 + some["attention"]) / (1 + i))
+        for kind, value in kinds.items()
+        for i, name in enumerate(("ancestral", "resample", "resample+oracle_holding"))
+    ]
+    return pd.concat([table, *own], ignore_index=True)
+
+
+def test_samplers_have_a_figure_of_their_own(tmp_path):
+    table = sampler_table()
+    figure = plotting_samplers.samplers(table, "attention")
+    assert [ax.get_xlabel() for ax in figure.axes] == [
+        *("puzzles solved (fraction)", "cells right (fraction)", "violations (per board)", "model calls (per board)"),
+    ]
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["ancestral", "resample", "resample+oracle_holding"]
+    drawn = [line.get_xdata() for line in lines(figure.axes[0], "mean")]
+    np.testing.assert_allclose(drawn, 0.5 * np.outer([1, 1.5, 2], [1, 1 / 2, 1 / 3]))
+    without = plotting.against_coupling(table, "attention")
+    assert not any("resample" in text.get_text() for ax in without.axes if ax.legend_ for text in ax.legend_.texts)
+    paths = plotting_samplers.save_all(table, "attention", tmp_path)
+    assert [path.name for path in paths][-1] == "samplers.png" and paths[-1].stat().st_size > 10_000
+    assert len(plotting_samplers.save_all(sweep_table(evaluations=2), "attention", tmp_path)) == 3
+    with pytest.raises(InputError, match="nothing to draw"):
+        plotting_samplers.samplers(sweep_table(evaluations=2), "attention")

@@ -28,6 +28,7 @@ from gidd_jax.analysis.summary import (
     metric_name,
     metric_unit,
     presented,
+    sampler_of,
     summary,
 )
 from gidd_jax.analysis.transitions import (
@@ -97,6 +98,7 @@ __all__ = [
     "rankme",
     "regroup",
     "require_dial",
+    "sampler_of",
     "settings",
     "sharpening",
     "subcritical_square",

@@ -81,6 +81,12 @@ def metric_name(metric: str) -> str:
     return LABELS.get(base, (base.replace("_", " "), ""))[0] + (f" @{cells}" if at else "")
 
 
+def sampler_of(metric: str) -> str:
+    """'puzzle_accuracy@resample' -> 'resample'; '' for a metric of no sampler."""
+    how = metric.partition("@")[2]
+    return "" if how.isdigit() else how
+
+
 def metric_unit(metric: str) -> str:
     """The unit of the metric, '' where it is not known."""
     return LABELS.get(metric.removesuffix("/t").partition("@")[0], ("", ""))[1]
@@ -127,7 +133,7 @@ def format_summary(table: pd.DataFrame, dial: str, width: int = 120) -> str:
     counts = [_column(name, "", [str(count) for count in lines[name]]) for name in ("replicas", "dead")]
     blocks = []
     for title, family in _FAMILIES.items():
-        columns = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family and not _sampler(m)]
+        columns = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family and not sampler_of(m)]
         columns = counts + columns if columns and not blocks else columns
         blocks += [f"{title}\n{block}" for block in _blocks(keys, columns, width)]
     blocks += [f"Samplers\n{block}" for block in _sampler_blocks(lines, metrics, keys, width)]
@@ -193,19 +199,13 @@ def _metric_column(lines: pd.DataFrame, metric: str) -> list[str]:
     return _column(metric_name(metric), metric_unit(metric), cells)
 
 
-def _sampler(metric: str) -> str:
-    """'puzzle_accuracy@resample' -> 'resample'; '' for a metric of no sampler."""
-    how = metric.partition("@")[2]
-    return "" if how.isdigit() else how
-
-
 def _sampler_blocks(lines: pd.DataFrame, metrics: list[str], keys: list[list[str]], width: int) -> list[str]:
     """A line a sampler and line of the summary; no blocks where there are no samplers."""
-    samplers = list(dict.fromkeys(filter(None, map(_sampler, metrics))))
+    samplers = list(dict.fromkeys(filter(None, map(sampler_of, metrics))))
     keys = [[*key[:3], *key[3:] * len(samplers)] for key in keys]
     keys.append(_column("sampler", "", [name for name in samplers for _ in range(len(lines))], str.ljust))
     columns = []
-    for base in dict.fromkeys(metric.partition("@")[0] for metric in metrics if _sampler(metric)):
+    for base in dict.fromkeys(metric.partition("@")[0] for metric in metrics if sampler_of(metric)):
         each = [lines[[f"{base}@{name}", f"{base}@{name}±"]].set_axis([base, f"{base}±"], axis=1) for name in samplers]
         columns.append(_metric_column(pd.concat(each), base))
     return _blocks(keys, columns, width)

@@ -16,7 +16,7 @@ EXAMPLE = "gidd-jax plot runs/a"
 
 # By study: what tells the table, (table, dial) -> text, and what draws it, (table, dial, directory) -> paths.
 VIEWS = {
-    "sudoku": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
+    "sudoku": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting_samplers:save_all"),
     "language": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
     "kuramoto": ("gidd_jax.analysis:format_transition", "gidd_jax.plotting_transitions:save_all"),
 }
