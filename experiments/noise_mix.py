@@ -76,7 +76,8 @@ def main(out: pathlib.Path, size: str, seeds: int, quiet: bool) -> int:
     text = "\n\n".join(told)
     files.write_text(out / "noise_mix.txt", text + "\n")
     files.write(out / "noise_mix.png", lambda path: drawn(probe, prose, seeds).savefig(path, dpi=150, format="png"))
-    final(table).to_csv(out / "noise_mix.csv", index=False)
+    last = final(table)[["mix", "group", "seed", "step", "metric", "bin", "value"]]
+    last.to_csv(out / "noise_mix.csv", index=False, float_format="%.5g")
     print(text, f"figure and tables in {out}", sep="\n")
     first = probe[(probe["step"] == 0) & (probe["metric"] == "excess")]["value"].mean()
     return 0 if all(measured(probe, "excess")[mix].mean < first for mix in MIXES) else 1
