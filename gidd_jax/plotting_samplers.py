@@ -48,7 +48,7 @@ def samplers(table: pd.DataFrame, dial: str) -> Figure:
             axes[0].set_title(str(group), loc="left", size=9, weight="bold")
     places = sorted(set(zip(last["split"], last["step"], strict=True)))
     where = " and ".join(f"{split} boards, step {step}" for split, step in places)
-    caption = f"Completed boards: {where}; {describe_replicas(last, dial)}; bars: 95 % t interval over seeds"
+    caption = f"Completed boards: {where}; {describe_replicas(table, dial)}; bars: 95 % t interval over seeds"
     figure.suptitle(caption, x=0.01, ha="left", size=9)
     key = [Line2D([], [], color=colour, marker="o", ms=4) for colour in colours]
     figure.legend(key, [f"{value:g}" for value in dials], title=plotting.dial_label(dial), loc="outside right center")

@@ -202,6 +202,7 @@ def test_samplers_have_a_figure_of_their_own(tmp_path):
     assert [ax.get_xlabel() for ax in figure.axes] == [
         *("puzzles solved (fraction)", "cells right (fraction)", "violations (per board)", "model calls (per board)"),
     ]
+    assert "test boards, step 100; 3 seeds; bars" in figure.get_suptitle()
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["ancestral", "resample", "resample+oracle_holding"]
     drawn = [line.get_xdata() for line in lines(figure.axes[0], "mean")]
