@@ -169,7 +169,7 @@ def p_value(board):
     return stats.chisquare(counts, TRUTH * len(board)).pvalue
 
 
-@pytest.mark.parametrize("by_holding", [True, False])
+@pytest.mark.parametrize("by_holding", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_exact_heads_draw_the_exact_law_of_one_unknown_cell(by_holding):
     question = jnp.asarray([[3, 0]] * 20_000)
     run = jax.jit(partial(sampling.two_head_ancestral, exact_heads, by_holding=by_holding))
@@ -178,6 +178,7 @@ def test_exact_heads_draw_the_exact_law_of_one_unknown_cell(by_holding):
     assert (found.board[:, 0] == 3).all()
 
 
+@pytest.mark.slow
 def test_a_belief_that_has_seen_z_counts_it_twice():
     """The control: the same walk with P in place of p does not draw the law, and the test above would see it."""
     question, times = jnp.zeros((20_000, 2), jnp.int32), sampling.time_grid(UNIFORM, 6)
@@ -262,7 +263,7 @@ def resample_loop(z, unknown, steps, k, select, threshold):
     return z, calls
 
 
-@pytest.mark.parametrize("select", ["holding", "confidence"])
+@pytest.mark.parametrize("select", ["holding", pytest.param("confidence", marks=pytest.mark.slow)])
 def test_resampling_agrees_with_the_loop(select):
     question = questions()
     start = np.where(question == 0, FIRST, question)
