@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from experiments import six_attempts_report as report
 from experiments import six_attempts_verdicts as verdicts
@@ -19,9 +20,10 @@ SHOWN = ("1", "2", "3", "4b", "5", "6", "6c", "6d", "pipeline", "masked")
 LOOKS = {name: (HUES[i % 6], STROKES[i // 6]) for i, name in enumerate(SHOWN)}
 FLOORS = {
     "holding_loss": {"holding_floor": "black"},
-    "holding_divergence": {"divergence_floor": "black", "divergence_from_t": "0.45", "divergence_at_half": "0.7"},
+    "divergence_excess": {"divergence_floor": "black", "divergence_from_t": "0.45", "divergence_at_half": "0.7"},
     "separation": {"separation_ceiling": "black"},
 }
+LABELS = {"divergence_excess": "Itakura-Saito of 1, 1e-6 − floor (nats)"}
 NAMES = {"divergence_from_t": "head that knows t alone", "divergence_at_half": "head that says 1/2"}
 
 
@@ -31,7 +33,7 @@ def save_all(runs: pd.DataFrame, directory: pathlib.Path, published: bool) -> li
     with mpl.rc_context(STYLE):
         for draw in (curves, by_t, k_pass):
             figure, path = draw(runs, published), directory / f"{draw.__name__}.png"
-            files.write(path, lambda pending, figure=figure: figure.savefig(pending, dpi=110))
+            files.write(path, lambda pending, figure=figure: figure.savefig(pending, dpi=100))
             paths.append(path)
     return paths
 
@@ -51,24 +53,28 @@ def curves(runs: pd.DataFrame, published: bool) -> Figure:
                 at = [EPOCH * epoch for epoch in verdicts.EPOCHS[-len(values) :]]
                 ax.plot(at, values, "D", color=LOOKS[name][0], mfc="none", ms=5)
         ax.set(xlabel="boards seen", ylabel=f"{axis_label(metric)}, {split}")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        means = [y for line in ax.lines for y in line.get_ydata()]
+        ax.set_ylim(min(means) - 0.05, max(means) + 0.05)
     return figure
 
 
 def by_t(runs: pd.DataFrame, published: bool) -> Figure:
     """Both heads at the end by t bin, beside what an oracle reaches."""
     last = final(runs)
-    metrics = ("jump_loss", "jump_accuracy", "holding_loss", "holding_divergence", "separation")
-    figure, axes = _canvas(len(metrics), "Skill by noise level, held-out boards; black: oracle")
+    metrics = ("jump_loss", "jump_accuracy", "holding_loss", "divergence_excess", "separation")
+    figure, axes = _canvas(len(metrics), "Skill by noise level, held-out boards: means over seeds; black: oracle")
     for ax, metric in zip(axes, metrics, strict=True):
         rows = last[last["metric"] == f"{metric}/t"]
-        _lines(ax, rows.assign(x=(rows["bin"] + 0.5) / 10), metric)
+        _lines(ax, rows.assign(x=(rows["bin"] + 0.5) / 10), metric, band=False)
+        # Under masked noise the floors are others, and trivial: these are attempt 3's.
+        levels = last[last["attempt"] == "3"].groupby(["metric", "bin"])["value"].mean()
         for floor, colour in FLOORS.get(metric, {}).items():
-            # Under masked noise the floors are others, and trivial.
-            level = last[(last["metric"] == f"{floor}/t") & (last["attempt"] == "3")].groupby("bin")["value"].mean()
+            level = levels[f"{floor}/t"] - (levels["divergence_floor/t"] if metric == "divergence_excess" else 0)
             ax.plot((level.index + 0.5) / 10, level, color=colour, ls=(0, (4, 2)), lw=1.1, label=NAMES.get(floor))
-        if any(name in NAMES for name in FLOORS.get(metric, {})):
-            ax.legend(fontsize=7, loc="lower left")
-        ax.set(xlabel="noise level t", ylabel=axis_label(metric), xlim=(0, 1))
+        if metric == "divergence_excess":
+            ax.legend(fontsize=7, loc="upper right")
+        ax.set(xlabel="noise level t", ylabel=LABELS.get(metric) or axis_label(metric), xlim=(0, 1))
     return figure
 
 
@@ -116,13 +122,14 @@ def _canvas(panels: int, title: str) -> tuple[Figure, list[Axes]]:
     return figure, grid[:panels]
 
 
-def _lines(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
+def _lines(ax: Axes, rows: pd.DataFrame, metric: str, band: bool = True) -> None:
     for name, (colour, stroke) in LOOKS.items():
-        if metric.startswith(("holding", "separation")) and name in verdicts.UNTRAINED_HOLDING:
-            continue
+        untrained = metric.startswith(("holding", "separation")) and name in verdicts.UNTRAINED_HOLDING
         mine = rows[rows["attempt"] == name].groupby(["seed", "x"], as_index=False)["value"].mean()
+        # Attempt 2 says 1 everywhere: its cross-entropy has no bound.
+        if untrained or mine.empty or (name, metric) == ("2", "holding_loss"):
+            continue
         curve = intervals_by(mine, ["x"])
-        if name == "2" and metric == "holding_loss":
-            continue  # Its scores are all 1: the cross-entropy has no bound.
-        ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+        if band:
+            ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.1, lw=0).set_in_layout(False)
         ax.plot(curve["x"], curve["mean"], color=colour, ls=stroke, lw=1.3)
