@@ -15,7 +15,7 @@ from gidd_jax.errors import InputError
 COMMANDS = {
     "sweep": "train every seed and setting in one jitted call, or go on where a sweep stopped",
     "evaluate": "measure the rows of a sweep, or one model, again: other decodings, samplers, boards",
-    "sample": "let one row, or one model, complete boards",
+    "sample": "let one row, or one model, complete boards or write text",
     "plot": "draw the figures of a sweep and print its table",
     "generate-puzzles": "make Sudoku boards with a unique solution",
     "export": "write one row as standalone parameters and config",
