@@ -32,7 +32,7 @@ def start(
 def oracle_holding(predict: Predict, answer: Integer[Array, "B S"], swap: ArrayLike = True) -> Predict:
     """``predict`` with a holding head that knows which cells are wrong: +inf where z is not the answer, else -inf.
 
-    ``swap`` (traced) False leaves it as it is.
+    ``swap`` (traced) False leaves it as it is. What reads the head inside ``predict``, a gate say, still reads its own.
     """
 
     def swapped(z: Integer[Array, "B S"], t: Float[Array, "B"]) -> tuple[Float[Array, "B S V"], Float[Array, "B S"]]:
