@@ -11,6 +11,8 @@ Written down before any run:
   claim        D(K) = B(search) - B(singles) > 0 at K = 1, given cells seen, for the jump head (the primary contrast)
   supported    its 95 % t interval over seeds lies above 0;  refuted: equivalence within +-.02 nats at 5 %;  else open
   predicted 0  blind: a model that does not see which cells are given cannot tell search from singles
+  void         where the jump head of either tier stands within .1 nats of chance, log 9: what has not learned to use
+               its own input cannot show a use of the other head, and a D of 0 says nothing
   power        the least D that these seeds would find with 80 % probability stands beside every null
 Everything else is secondary, with Holm's correction over couplings and heads. BCE + CE is the exact chain rule of one
 likelihood, so Bayes-optimal heads need nothing of each other: a positive D says that a finite resource pays.
@@ -35,6 +37,7 @@ EASY, HARD = "singles24", "search24"
 HEADS = ("jump", "holding")
 VISIBILITY = {"g0": "given cells seen", "g1": "blind"}
 MARGIN = 0.02
+LEARNED = 0.1
 HIGH_T = np.array([6, 7, 8, 9])
 PRESETS = {
     "tiny": (
@@ -66,7 +69,7 @@ def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool) -> int:
     run = sweep.run(sudoku, [(config, hypers) for config in configs], out, progress.quiet if quiet else progress.bar)
     table = run.table.assign(tier=run.table["tier"].map(dict(zip(tier, (EASY, HARD), strict=True))))
     found = contrasts(table)
-    told = [tell(table, found), verdict(found)]
+    told = [tell(table, found), verdict(table, found)]
     files.write_text(out / "easy_vs_hard.txt", "\n\n".join(told) + "\n")
     found.to_csv(out / "easy_vs_hard.csv", index=False, float_format="%.5g")
     files.write(out / "easy_vs_hard.png", lambda path: drawn(table, found).savefig(path, dpi=150, format="png"))
@@ -146,13 +149,19 @@ def tell(table: pd.DataFrame, found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def verdict(found: pd.DataFrame) -> str:
+def verdict(table: pd.DataFrame, found: pd.DataFrame) -> str:
     """What was decided by the thresholds of the docstring."""
+    alone = {
+        seen: losses(table, group, "jump").xs(0.0, axis=1, level="attention") for group, seen in VISIBILITY.items()
+    }
     strongest = found[found["coupling"] == found["coupling"].max()].set_index(["visibility", "head"])
     lines = []
     for seen, claim in (("given cells seen", "primary contrast"), ("blind", "control, predicted 0")):
         row = strongest.loc[(seen, "jump")]
-        if row["low"] > 0:
+        above = np.log(9) - float(alone[seen].mean().max())
+        if above < LEARNED:
+            word = f"void: a jump head stands {above:.3f} nats from chance, it has not learned; train longer"
+        elif row["low"] > 0:
             word = "supported: coupling helps the jump head more on boards that need search"
         elif row["p_equivalent"] < 0.05:
             word = f"refuted: the difference lies within ±{MARGIN:g} nats"
