@@ -39,9 +39,8 @@ def table(seeds=3, changed=None):
         ends = USUAL | AS_CLAIMED.get(name, {}) | (changed or {}).get(name, {})
         for seed in range(seeds):
             noise = 0.001 * np.sin(7 * seed)
-            for step, split in ((LAST, "train"), (LAST // 2, "validation"), (LAST, "validation"), (LAST, "test")):
-                values = ends if step == LAST else ends | {"separation": 0.5, "jump_loss": 0.81}
-                for metric, value in values.items():
+            for step, split in ((LAST, "train"), (LAST, "validation"), (LAST, "test")):
+                for metric, value in ends.items():
                     value = value if metric in COMMON else value + noise
                     lines.append(
                         (f"{name}-{seed}", f"g{NAMES.index(name)}", name, seed, step, split, metric, -1, value)
@@ -122,18 +121,17 @@ def test_signatures_of_one_seed_at_tiny(tmp_path):
     runs = six_attempts.run(found, [0], tmp_path / "six", quiet)
     last = final(runs)
 
-    def of(attempt, metric, rows=last):
-        return six_attempts_verdicts.of(rows, attempt, metric)[0]
+    def of(attempt, metric):
+        return six_attempts_verdicts.of(last, attempt, metric)[0]
 
     assert six_attempts_verdicts.control_works(last)
     learned = of("1", "divergence_from_t") - of("1", "divergence_floor")
     assert of("1", "separation") > 1 / 3 and of("1", "divergence_excess") < learned
     assert of("2", "separation") < 0.05 and of("2", "recall") > 0.99
     assert of("3", "separation") > 1 / 3 and of("3", "jump_loss") < 0.8 * np.log(DIGITS)
-    frozen = runs[(runs["split"] == "validation") & (runs["step"] == found[0].config.steps)]
-    assert abs(1 - of("4a", "jump_loss") / of("4a", "jump_loss", frozen)) < 0.05
-    assert of("4a", "separation") == pytest.approx(of("4a", "separation", frozen), abs=0.03)  # other boards
-    assert of("4b", "separation") < of("4b", "separation", frozen) - 0.05
+    assert abs(1 - of("4a", "jump_loss") / of("3", "jump_loss")) < 0.05
+    # 4a goes on from the very numbers of 3, and its holding head and trunk stand still.
+    assert of("4a", "separation") == of("3", "separation") > of("4b", "separation") + 0.05
     for gated in ("5", "6"):
         assert of(gated, "jump_loss") > of("3", "jump_loss") + 0.1
     assert all(of("5", k) < of("3", k) - 0.05 for k in six_attempts_verdicts.worths(last, "cell_accuracy"))
