@@ -124,7 +124,7 @@ def _canvas(panels: int, title: str) -> tuple[Figure, list[Axes]]:
 
 def _lines(ax: Axes, rows: pd.DataFrame, metric: str, band: bool = True) -> None:
     for name, (colour, stroke) in LOOKS.items():
-        untrained = metric.startswith(("holding", "separation")) and name in verdicts.UNTRAINED_HOLDING
+        untrained = metric.startswith(("holding", "divergence", "separation")) and name in verdicts.UNTRAINED_HOLDING
         mine = rows[rows["attempt"] == name].groupby(["seed", "x"], as_index=False)["value"].mean()
         # Attempt 2 says 1 everywhere: its cross-entropy has no bound.
         if untrained or mine.empty or (name, metric) == ("2", "holding_loss"):
