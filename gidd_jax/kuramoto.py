@@ -221,7 +221,7 @@ def _means(waves: Float[Array, "*batch 2 N"]) -> tuple[Array, Array]:
 
 
 def _waves(theta: Float[Array, "*batch N"]) -> Float[Array, "*batch 2 N"]:
-    """sin theta and cos theta as one array that exists: left to itself XLA computes both anew for each of their uses."""
+    """sin theta and cos theta as one array that exists: left to itself XLA computes both anew for each use."""
     one = _sine if theta.dtype == jnp.float32 else lambda x, shift: (jnp.cos if shift else jnp.sin)(x)
     return jax.lax.optimization_barrier(jnp.stack([one(theta, 0.0), one(theta, 0.5)], axis=-2))
 

@@ -21,7 +21,7 @@ CLEAR = 0.25
 LEAST_POINTS = 5
 BEND = 0.75
 """p of u = 1 - (K_c/K)^p. What the fit leaves out is of third order in K - K_c and has a sign: on the r of infinitely
-many gaussian oscillators from 1.06 to 1.5 K_c beta comes out .53 at p = 1 and .46 at p -> 0; see docs/transitions.md."""
+many gaussian oscillators from 1.06 to 1.5 K_c beta comes out .53 at p = 1 and .46 at p -> 0; docs/transitions.md."""
 
 
 class PowerLaw(NamedTuple):
