@@ -52,10 +52,10 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("gaussian", "continuous", (200, 800, 3200), 24),
     Case("gaussian", "continuous", (400,), 12, frequencies="quantile"),
-    Case("lorentzian", "continuous", (50, 200, 800), 24, FAR, dt=0.1, steps=1200, burn_in=700),
     Case("uniform", "discontinuous", (50, 150, 400), 12),
+    Case("lorentzian", "continuous", (50, 200, 800), 24, FAR, dt=0.1, steps=1200, burn_in=700),
+    Case("gaussian", "continuous", (200, 800, 3200), 24),
 )
 
 
@@ -140,25 +140,28 @@ def rates(told: list[Answer]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["question", "N", "count", "repetitions", "low", "high", "mean", "spread"])
 
 
-def measured(repetitions: int, cases: tuple[Case, ...] = CASES, bar: Callable = progress.quiet) -> pd.DataFrame:
-    """The rates of every case and surrogate, with the settings they hold for."""
-    tables = []
+def measured(
+    repetitions: int, cases: tuple[Case, ...] = CASES, bar: Callable = progress.quiet
+) -> Iterator[pd.DataFrame]:
+    """The rates of every surrogate and case, each with the settings they hold for, as they come."""
+    versions = {"versions": " ".join(f"{name} {metadata.version(name)}" for name in ("gidd-jax", "jax"))}
+    for name in SURROGATES:
+        yield rates(alarms(name, repetitions)).assign(system=name, seeds=16, **versions)
     for case in cases:
         told = [answer for K, curves in simulated(case, repetitions, bar) for answer in answers(case, K, curves)]
         about = {name: getattr(case, name) for name in ("frequencies", "seeds", "dt", "steps", "burn_in")}
-        tables.append(rates(told).assign(system=case.distribution, K_to=max(case.ratios), **about))
-    tables += [rates(alarms(name, repetitions)).assign(system=name, seeds=16) for name in SURROGATES]
-    versions = " ".join(f"{name} {metadata.version(name)}" for name in ("gidd-jax", "jax"))
-    return pd.concat(tables, ignore_index=True).assign(versions=versions)
+        yield rates(told).assign(system=case.distribution, K_to=max(case.ratios), **about, **versions)
 
 
 def main(out: pathlib.Path, repetitions: int, quiet: bool) -> int:
-    """Measures, writes, prints."""
+    """Measures; prints and writes what there is after every system."""
     flags.prepare_jax()
-    table = measured(repetitions, bar=progress.quiet if quiet else progress.bar)
-    files.write_text(out, table.to_csv(index=False, float_format="%.4g"))
-    shown = table[["system", "frequencies", "N", "seeds", "K_to", "question", "count", "repetitions", "low", "high"]]
-    print(shown.to_string(index=False, na_rep="", float_format="{:.3g}".format), out, sep="\n")
+    tables = []
+    for table in measured(repetitions, bar=progress.quiet if quiet else progress.bar):
+        tables.append(table)
+        files.write_text(out, pd.concat(tables, ignore_index=True).to_csv(index=False, float_format="%.4g"))
+        shown = table[["system", "N", "seeds", "question", "count", "repetitions", "low", "high"]]
+        print(shown.to_string(index=False, header=len(tables) == 1, float_format="{:.3g}".format), flush=True)
     return 0
 
 
