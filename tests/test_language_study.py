@@ -154,7 +154,7 @@ def test_a_text_file_trains_from_the_command_line_with_figures_and_is_resumed(tm
 
 @pytest.mark.slow
 def test_a_model_of_the_probe_comes_close_to_the_entropy_and_its_samples_to_the_source():
-    """2,000 steps on a chain of 4 tokens: the bound within .1 nats a token of the best model's, samples within .15."""
+    """2,000 steps on a chain of 4 tokens: the bound within .1 nats a token of the best model's, samples within .25."""
     config = language.Config(
         **TINY | dict(d_model=32, layers=2, batch=64, steps=2000, eval_sequences=512, samples=256, sample_steps=32),
         schedule="cosine",
@@ -162,4 +162,4 @@ def test_a_model_of_the_probe_comes_close_to_the_entropy_and_its_samples_to_the_
     hypers = sweep.grid(language, seed=[0], shift=[-1000.0, 0.0], learning_rate=3e-3)
     rows = sweep.run(language, [(config, hypers)]).table
     assert (values(rows, "excess", 2000) < 0.1).all()
-    np.testing.assert_allclose(values(rows, "sample_nll", 2000), values(rows, "entropy", 2000), atol=0.15)
+    np.testing.assert_allclose(values(rows, "sample_nll", 2000), values(rows, "entropy", 2000), atol=0.25)
