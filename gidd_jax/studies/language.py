@@ -23,6 +23,21 @@ __all__ = ["Config", "Hyper", "batch", "check", "corpus", "evaluate", "init", "l
 name = "language"
 unit = "tokens"
 splits = ("validation",)
+presets = {
+    name: {
+        **sizes,
+        "cond": 128,
+        "length": 512,
+        "batch": 512,
+        "noise": "hybrid",
+        "crop": "documents",
+        "b1": 0.9,
+        "eps": 1e-9,
+    }
+    | {"schedule": "cosine", "warmup": 10_000, "floor": 0.1, "clip": 1.0, "dtype": "bfloat16", "steps": 500_000}
+    for name, sizes in dit.PRESETS.items()
+}
+"""The published sizes of arXiv 2503.04482 with its schedule; its rate 5e-4 and weight decay .02 are dials."""
 
 
 def per_step(config: Config) -> int:
