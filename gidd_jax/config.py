@@ -51,6 +51,13 @@ class RunConfig:
             raise InputError(f"--steps {self.steps}: between 1 and {2**31 - 1} steps")
 
 
+def at_least_one(config: RunConfig, *names: str) -> None:
+    """Raises InputError for a setting of these below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
+
+
 def resolved(config: RunConfig, recorded: dict[str, Any] | None, backend: str) -> RunConfig:
     """Fills the settings left at 0, from the ``recorded`` config of an earlier start where there is one.
 

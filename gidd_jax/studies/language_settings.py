@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, NamedTuple
 
 from gidd_jax import files
-from gidd_jax.config import Dial, setting
+from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.errors import InputError
 from gidd_jax.optim import OptimConfig
 
@@ -86,19 +86,8 @@ class Config(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (
-            "length",
-            "batch",
-            "layers",
-            "d_model",
-            "heads",
-            "cond",
-            "eval_sequences",
-            "strata",
-            "sample_steps",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
+        at_least_one(self, "length", "batch", "layers", "d_model", "heads", "cond")
+        at_least_one(self, "eval_sequences", "strata", "sample_steps")
         if self.tokens < 2 or self.order < 1 or self.states < 1 or not self.concentration > 0:
             raise InputError(
                 "a source needs --tokens of 2 or more, --order, --states of 1 or more, --concentration above 0"

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, NamedTuple
 
 from gidd_jax import files
-from gidd_jax.config import Dial, setting
+from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.data.sudoku.bundle import NAMES as BUNDLED
 from gidd_jax.errors import InputError
 from gidd_jax.models import two_head
@@ -92,9 +92,7 @@ class Config(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for flag in ("batch", "iterations", "d_model", "layers", "heads", "eval_boards", "decode_boards"):
-            if getattr(self, flag) < 1:
-                raise InputError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: must be at least 1")
+        at_least_one(self, "batch", "iterations", "d_model", "layers", "heads", "eval_boards", "decode_boards")
         if any(k < 1 for k in self.decode):
             raise InputError(f"--decode {' '.join(map(str, self.decode))}: at least 1 cell a pass")
         for name in self.samplers:
