@@ -1,5 +1,6 @@
 """The language study as one replica: its floors, its noise, what it refuses, and the same loss in either form."""
 
+import dataclasses
 import functools
 
 import jax
@@ -87,6 +88,22 @@ def test_padding_is_neither_noised_nor_counted(tmp_path):
     assert value(params, x) == value(params, jnp.where(valid, x, 65))
     sharp = jax.tree.map(lambda a: a + 0.3 * jnp.sin(jnp.arange(a.size)).reshape(a.shape), params)
     assert abs(value(sharp, x) - value(sharp, jnp.where(valid, 65, x))) > 1e-3
+    # The authors' way, by name: the padding is text, so what stands there is a target.
+    config = dataclasses.replace(config, padding="reference")
+    theirs = jax.jit(
+        lambda x: language.loss(sharp, (x, valid), jax.random.key(2), hyper, config, data, jnp.int32(0))[0]
+    )
+    as_text = language.loss(
+        sharp,
+        (x, jnp.ones_like(valid)),
+        jax.random.key(2),
+        hyper,
+        dataclasses.replace(config, padding="ignored"),
+        data,
+        jnp.int32(0),
+    )[0]
+    np.testing.assert_allclose(theirs(x), as_text, rtol=1e-5)
+    assert abs(theirs(x) - theirs(jnp.where(valid, x, 65))) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -148,8 +165,11 @@ def test_a_text_file_trains_from_the_command_line_with_figures_and_is_resumed(tm
     assert len(texts) == 4 and all(text.startswith("the ") for text in texts)
     assert cli.main(["sample", run, "--row", row, "--prompt", "the cat sat"]) == 2
     assert "its 11 tokens leave none of the 8 to write" in capsys.readouterr().err
-    assert cli.main(["evaluate", run]) == 2
-    assert "holds language, which is measured whole in its sweep" in capsys.readouterr().err
+    assert cli.main(["evaluate", run, "--eval-sequences", "32", "--samples", "0"]) == 0
+    again = capsys.readouterr().out
+    assert "bits per" in again and "self-correction" not in again
+    assert cli.main(["evaluate", run, "--eval-sequences", "0"]) == 2
+    assert "--eval-sequences 0: must be at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from gidd_jax.commands import flags
+from gidd_jax.commands import evaluate_text, flags
 from gidd_jax.errors import InputError
 
 EXAMPLE = "gidd-jax evaluate runs/a --decode 1 5 10 20 81 --decode-boards 1000"
@@ -20,6 +20,8 @@ SAMPLER_NUMBERS = (
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Prints the table; with --out writes it as parquet."""
+    if flags.study_in(arguments) == "language":
+        return evaluate_text.run(parser, arguments)
     parser.add_argument("directory", type=pathlib.Path, metavar="DIR", help="a sweep, or an exported or imported model")
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="held-out boards [test]")
     parser.add_argument("--data", help="measure on all boards of this file or bundled set instead")

@@ -6,6 +6,7 @@ This module *is* the study: ``init``, ``step`` and ``evaluate`` are pure functio
 import hashlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gidd_jax import corruption, export, known, losses, train
@@ -113,8 +114,9 @@ def batch(key: PRNGKey, hyper: Hyper, config: Config, data: Tree, i: jax.Array) 
 def loss(
     params: Tree, drawn: tuple[Tokens, Mask], key: PRNGKey, hyper: Hyper, config: Config, data: Tree, i: jax.Array
 ) -> tuple[Scalar, Metrics]:
-    """GIDD's loss in nats a token under the row's noise, padding neither noised nor counted; ELBO by t beside it."""
+    """GIDD's loss in nats a token under the row's noise, padding noised and counted only if asked for; ELBO by t."""
     x, valid = drawn
+    valid = valid if config.padding == "ignored" else jnp.ones_like(valid)
     time_key, noise_key = jax.random.split(key)
     schedule = noise(hyper, config, data)
     t = corruption.sample_times(time_key, schedule, (len(x),), config.low_discrepancy)

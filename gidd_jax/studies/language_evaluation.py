@@ -45,6 +45,7 @@ def evaluate(
     else:
         bits = found["elbo"].total / (jnp.log(2.0) * data["characters"][1])
         found["bits_per_character"] = Mean(bits, found["elbo"].weight)
+        found["bits_per_character_error"] = found["elbo_error"] / (jnp.log(2.0) * data["characters"][1])
     if not config.samples:
         return found, {}
     drawn = sample(sample_key, schedule, denoise, config)

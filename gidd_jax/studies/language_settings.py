@@ -53,6 +53,11 @@ class Config(OptimConfig):
     validation_split: str = setting("", "split of it to validate on (default: a tenth is held out)")
     limit: int = setting(0, "keep the first so many characters (0: all)")
     crop: str = setting("packed", "windows of the joined text, or of single documents", choices=("packed", "documents"))
+    padding: str = setting(
+        "ignored",
+        "padding in the loss; reference: noised and counted, as the authors do",
+        choices=("ignored", "reference"),
+    )
     tokens: int = setting(16, "markov, hmm: tokens of the source")
     order: int = setting(1, "markov: tokens that decide the next one")
     states: int = setting(8, "hmm: hidden states")
