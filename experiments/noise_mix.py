@@ -23,7 +23,7 @@ from gidd_jax import files, known, progress, sweep
 from gidd_jax.analysis import Interval, final, mean_interval, paired_interval
 from gidd_jax.commands import flags
 from gidd_jax.studies import language
-from gidd_jax.studies.language_model import source
+from gidd_jax.studies.text_data import source
 
 MIXES = {
     "masked": (1.0, -1000.0),

@@ -10,7 +10,7 @@ import pytest
 
 from gidd_jax import cli, known, sweep
 from gidd_jax.errors import InputError
-from gidd_jax.studies import language, language_evaluation, language_model
+from gidd_jax.studies import language, language_evaluation, language_model, text_data
 
 MODEL = dict(d_model=16, heads=2, layers=1, cond=16, batch=8, length=8)
 TINY = MODEL | dict(data="markov", tokens=4, steps=4, eval_sequences=64, strata=16, samples=4, sample_steps=4)
@@ -32,7 +32,7 @@ def values(rows, metric, step):
 def test_the_bound_of_the_best_model_is_the_entropy_and_no_model_is_below_it():
     rows = table(eval_sequences=512)
     entropy = values(rows, "entropy", 4)
-    source = language_model.source(language.Config(**TINY))
+    source = text_data.source(language.Config(**TINY))
     np.testing.assert_allclose(entropy, known.entropy(source, 8).nats / 8, rtol=1e-6)
     # The prior and reconstruction terms add little at these ends; its error is about that of 512 sequences' own -log P.
     np.testing.assert_allclose(values(rows, "oracle_elbo", 4), entropy, atol=0.12)

@@ -31,7 +31,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     import jax.numpy as jnp
 
     from gidd_jax import export, known
-    from gidd_jax.studies import language
+    from gidd_jax.studies import language, text_data
     from gidd_jax.studies.language_evaluation import sample
     from gidd_jax.studies.language_model import logits, noise, time_seen
 
@@ -40,7 +40,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         config, init_from="", samples=args.count, sample_steps=args.steps, correct_steps=args.correct
     )
     data, _ = language.load(config)
-    tokenizer = None if "source" in data else language.corpus(config).tokenizer
+    tokenizer = None if "source" in data else text_data.corpus(config).tokenizer
     schedule = noise(hyper, config, data)
     prompt = jnp.tile(_ids(args.prompt, tokenizer, config.length), (args.count, 1))
 

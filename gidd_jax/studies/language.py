@@ -3,23 +3,20 @@
 This module *is* the study: ``init``, ``step`` and ``evaluate`` are pure functions of one replica.
 """
 
-import hashlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gidd_jax import corruption, export, known, losses, train
-from gidd_jax.data import text
-from gidd_jax.data.text import crops
+from gidd_jax import corruption, export, losses, train
 from gidd_jax.errors import InputError
 from gidd_jax.models import dit
 from gidd_jax.studies.language_evaluation import evaluate
-from gidd_jax.studies.language_model import lazy, logits, noise, shape, source, stretch, time_seen
-from gidd_jax.studies.language_settings import KNOWN, MIXES, Config, Hyper
+from gidd_jax.studies.language_model import lazy, logits, noise, shape, time_seen
+from gidd_jax.studies.language_settings import MIXES, Config, Hyper
+from gidd_jax.studies.text_data import load, stretch
 from gidd_jax.types import Mask, Metrics, PRNGKey, Scalar, Tokens, Tree
 
-__all__ = ["Config", "Hyper", "batch", "check", "corpus", "evaluate", "init", "load", "loss", "per_step", "step"]
+__all__ = ["Config", "Hyper", "batch", "check", "evaluate", "init", "load", "loss", "per_step", "step"]
 
 name = "language"
 unit = "tokens"
@@ -44,51 +41,6 @@ presets = {
 def per_step(config: Config) -> int:
     """Tokens one replica sees in a step."""
     return config.batch * config.length
-
-
-def corpus(config: Config) -> text.Corpus:
-    """The text of a config, read on the host; raises InputError where it cannot be."""
-    found = text.load(
-        config.data,
-        tokenizer=config.tokenizer,
-        cut=config.cut,
-        column=config.column,
-        split=config.data_split,
-        subset=config.subset or None,
-        validation_split=config.validation_split or None,
-        limit=config.limit or None,
-    )
-    crops.check(found, config.crop, config.length)
-    return found
-
-
-def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
-    """Tokens of both splits and characters a token; or the source that every batch is drawn from, and its entropy.
-
-    ``vocabulary`` is empty: its length is the vocabulary, mask included, which shapes the model.
-    """
-    if config.data in KNOWN:
-        made = source(config)
-        digest = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in jax.tree.leaves(made)))
-        entropy = known.entropy(made, config.length, jax.random.key(config.source_seed)).nats / config.length
-        data = {
-            "source": made,
-            "entropy": np.float32(entropy),
-            "vocabulary": np.zeros((config.tokens + 1, 0), np.uint8),
-        }
-        fingerprint = f"{config.data}-{digest.hexdigest()}"
-    else:
-        found = corpus(config)
-        data = {
-            "shelf": crops.shelve(found),
-            "characters": np.float32([part.characters_per_token for part in (found.train, found.validation)]),
-            "vocabulary": np.zeros((found.tokenizer.vocab_size, 0), np.uint8),
-        }
-        fingerprint = found.fingerprint
-    if config.init_from:
-        data["params"], digest = export.read_params(config.init_from)
-        fingerprint += f"-{digest}"
-    return data, fingerprint
 
 
 def check(hypers: Hyper, config: Config, data: Tree) -> None:

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from gidd_jax import corruption, known, likelihood, losses, sampling, schedules, train
-from gidd_jax.studies.language_model import logits, noise, stretch, time_seen
-from gidd_jax.studies.language_settings import KNOWN, Config, Hyper
+from gidd_jax.studies.language_model import logits, noise, time_seen
+from gidd_jax.studies.language_settings import Config, Hyper
+from gidd_jax.studies.text_data import stretch
+from gidd_jax.studies.text_settings import KNOWN
 from gidd_jax.types import Mean, Metrics, PRNGKey, Tokens, Tree
 
 CORRECTED_AT = 0.01

@@ -1,23 +1,13 @@
-"""Text -> noised text -> logits: what training, evaluation and sampling of the language study share."""
+"""Noised text -> logits: what training, evaluation and sampling of the language study share."""
 
 import jax
-import jax.numpy as jnp
 
-from gidd_jax import known, losses, schedules
-from gidd_jax.data.text import crops
+from gidd_jax import losses, schedules
 from gidd_jax.models import dit
-from gidd_jax.studies.language_settings import KNOWN, Config, Hyper
-from gidd_jax.types import Mask, PRNGKey, Times, Tokens, Tree
+from gidd_jax.studies.language_settings import Config, Hyper
+from gidd_jax.types import Times, Tokens, Tree
 
 CHUNK = 1024
-
-
-def source(config: Config) -> known.Source:
-    """The source of known law that the config names."""
-    key = jax.random.key(config.source_seed)
-    if config.data == "markov":
-        return known.markov(key, config.tokens, config.concentration, config.order)
-    return known.hmm(key, config.states, config.tokens, config.concentration, config.concentration)
 
 
 def shape(config: Config, data: Tree) -> dit.DitConfig:
@@ -40,14 +30,6 @@ def noise(hyper: Hyper, config: Config, data: Tree) -> schedules.Schedule:
     if config.noise == "log_snr":
         return schedules.log_snr(vocab, vocab - 1, hyper.scale, hyper.shift)
     return schedules.hybrid(vocab, vocab - 1, hyper.p_uniform, hyper.gamma)
-
-
-def stretch(key: PRNGKey, config: Config, data: Tree, split: int, count: int) -> tuple[Tokens, Mask]:
-    """``count`` sequences of a split (0 training, 1 validation), fresh draws of a known source; consumes ``key``."""
-    if config.data in KNOWN:
-        drawn = known.sample(key, data["source"], count, config.length)
-        return drawn, jnp.ones(drawn.shape, bool)
-    return crops.CROPS[config.crop](key, data["shelf"], split, count, config.length)
 
 
 def time_seen(schedule: schedules.Schedule, t: Times) -> Times:

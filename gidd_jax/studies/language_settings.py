@@ -3,15 +3,9 @@
 import dataclasses
 from typing import Annotated, NamedTuple
 
-from gidd_jax import files
 from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.errors import InputError
-from gidd_jax.optim import OptimConfig
-
-KNOWN = ("markov", "hmm")
-"""Data that is drawn from a source whose law is known."""
-
-BUNDLED = (*KNOWN, "kjv", "wiki-leads")
+from gidd_jax.studies.text_settings import TextConfig
 
 MIXES = {"log_snr": ("shift", "scale"), "hybrid": ("p_uniform", "gamma")}
 """The dials that shape the noise, by kind."""
@@ -37,34 +31,14 @@ class Hyper(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(OptimConfig):
-    """What shapes the program or says what the text is."""
+class Config(TextConfig):
+    """The settings of a text study, and how its noise, its evaluation and its samples are made."""
 
-    data: str = setting(
-        "kjv",
-        "text, CSV, JSONL, parquet file or folder, Hugging Face name, kjv, wiki-leads, markov, hmm",
-        execution=True,
-    )
-    tokenizer: str = setting("bytes", "bytes, characters, or a tokenizer.json")
-    cut: str = setting("file", "what a document of a text file is", choices=("file", "paragraph", "line"))
-    column: str = setting("text", "column of a table that holds the text")
-    data_split: str = setting("train", "split of a Hugging Face data set to train on")
-    subset: str = setting("", "configuration of a Hugging Face data set")
-    validation_split: str = setting("", "split of it to validate on (default: a tenth is held out)")
-    limit: int = setting(0, "keep the first so many characters (0: all)")
-    crop: str = setting("packed", "windows of the joined text, or of single documents", choices=("packed", "documents"))
     padding: str = setting(
         "ignored",
         "padding in the loss; reference: noised and counted, as the authors do",
         choices=("ignored", "reference"),
     )
-    tokens: int = setting(16, "markov, hmm: tokens of the source")
-    order: int = setting(1, "markov: tokens that decide the next one")
-    states: int = setting(8, "hmm: hidden states")
-    concentration: float = setting(0.2, "markov, hmm: how even its rows are; small is predictable")
-    source_seed: int = setting(0, "markov, hmm: which source")
-    length: int = setting(64, "tokens of a sequence")
-    batch: int = setting(32, "sequences a step")
     noise: str = setting(
         "log_snr", "which dials shape the noise: shift, scale or p_uniform, gamma", choices=tuple(MIXES)
     )
@@ -74,12 +48,7 @@ class Config(OptimConfig):
         choices=("", "snr", "elbo", "dynamic", "paper", "clip"),
     )
     low_discrepancy: bool = setting(True, "spread the times of a batch evenly")
-    layers: int = setting(2, "layers")
-    d_model: int = setting(64, "width")
-    heads: int = setting(4, "attention heads")
-    cond: int = setting(32, "width of the conditioning on t")
     time: bool = setting(True, "the model sees t")
-    dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
     chunk: int = setting(0, "cells whose logits exist at once (0: all, or 1024 where they would be over 64 million)")
     eval_sequences: int = setting(64, "held-out sequences of an evaluation")
     strata: int = setting(32, "noise levels at which a sequence is seen in an evaluation")
@@ -91,16 +60,9 @@ class Config(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_one(self, "length", "batch", "layers", "d_model", "heads", "cond")
         at_least_one(self, "eval_sequences", "strata", "sample_steps")
-        if self.tokens < 2 or self.order < 1 or self.states < 1 or not self.concentration > 0:
-            raise InputError(
-                "a source needs --tokens of 2 or more, --order, --states of 1 or more, --concentration above 0"
-            )
         if not self.correct_temperature > 0:
             raise InputError(f"--correct-temperature {self.correct_temperature:g}: must be above 0")
-        if self.data not in BUNDLED:  # What a file holds is watched by the data fingerprint.
-            object.__setattr__(self, "data", files.absolute(self.data))
         if not self.weighting:
             object.__setattr__(self, "weighting", WEIGHTINGS[self.noise])
         if not self.dial:
