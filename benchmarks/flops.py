@@ -54,19 +54,48 @@ def model_flops_share(flops: float, seconds: float, device_kind: str, dtype: str
     return flops / seconds / (peak * 1e12) if peak else None
 
 
-def two_head_forward(config: Any, boards: int) -> float:
-    """Operations of one forward pass of ``models.two_head`` (its TwoHeadConfig) on so many boards.
+class Product(NamedTuple):
+    """``count`` times [batch,m,k] by [batch,k,n]."""
 
-    A layer has 2 (4 D^2 + 2 D F) a token, and 4 S D for each attention: one, or two a tower where towers are coupled.
+    batch: int
+    m: int
+    k: int
+    n: int
+    count: int = 1
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * self.batch * self.m * self.k * self.n * self.count
+
+
+def two_head_products(config: Any, boards: int) -> list[Product]:
+    """The products of one forward pass of ``models.two_head`` (its TwoHeadConfig) on so many boards.
+
+    Towers and heads of attention are batches of products; two towers attend twice, to themselves and to each other.
+    Reading tables of embeddings is not counted.
     """
-    D, S = config.d_model, config.cells
-    attentions = 1 if config.towers == 1 else 2
-    layer = 2 * (4 * D**2 + 2 * D * config.d_ff) + attentions * 4 * S * D
-    heads = 2 * D * (config.digits + 1)
-    again = 2 * D * config.digits * (config.iterations > 1)
+    T, D, S, F, V = config.towers, config.d_model, config.cells, config.d_ff, config.digits
     passes = (1 + config.gated) * config.iterations
-    time = 4 * D**2 * config.towers * boards * config.time
-    return boards * S * passes * (config.towers * config.layers * layer + heads + again) + time
+    deep, cells = passes * config.layers, boards * S
+    attentions, of_head = T * T * boards * config.heads, D // config.heads
+    products = [
+        Product(T, cells, D, 3 * D, deep),
+        Product(attentions, S, of_head, S, deep),
+        Product(attentions, S, S, of_head, deep),
+        Product(T, cells, D, D, deep),
+        Product(T, cells, D, F, deep),
+        Product(T, cells, F, D, deep),
+        Product(1, cells, D, V, passes),
+        Product(1, cells, D, 1, passes),
+    ]
+    if config.iterations > 1:
+        products.append(Product(1, cells, V, D, passes - 1 - config.gated))
+    return products + ([Product(T, boards, D, D, 2)] if config.time else [])
+
+
+def two_head_forward(config: Any, boards: int) -> float:
+    """Operations of one forward pass."""
+    return sum(product.flops for product in two_head_products(config, boards))
 
 
 def two_head_training(config: Any, boards: int) -> float:

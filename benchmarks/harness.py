@@ -41,6 +41,10 @@ class Sample(NamedTuple):
         low, high = np.quantile(self.seconds, [0.25, 0.75])
         return float(low), float(high)
 
+    def each(self, count: float) -> "Sample":
+        """Seconds of one of the ``count`` equal things a call does."""
+        return Sample(tuple(seconds / count for seconds in self.seconds), self.inner)
+
 
 class Ratio(NamedTuple):
     """Time of one over time of the other, repetition by repetition: median and quartiles."""
@@ -57,6 +61,7 @@ class Compiled(NamedTuple):
     lower_s: float
     compile_s: float
     temp_bytes: int | None
+    trace_s: float = 0.0
 
 
 class Row(NamedTuple):
@@ -64,6 +69,7 @@ class Row(NamedTuple):
 
     ``ratio`` is the time of ``against`` over the time of this row: above 1 this one is faster. ``memory_ratio`` is this
     row's temporary memory over that of ``against``. ``floor_s`` is the least time the machine needs for the work.
+    ``flops`` are the operations of what ``sample`` times, ``items`` how many of ``unit`` it makes.
     """
 
     name: str
@@ -75,6 +81,9 @@ class Row(NamedTuple):
     memory_ratio: float | None = None
     floor_s: float | None = None
     note: str = ""
+    flops: float | None = None
+    items: float | None = None
+    unit: str = ""
 
     @property
     def roofline_share(self) -> float | None:
@@ -83,13 +92,19 @@ class Row(NamedTuple):
 
 
 def compiled(function: Callable[..., Any], *args: Any) -> Compiled:
-    """Lowers and compiles ``function`` for ``args`` (arrays or their shapes), each step timed."""
-    start = time.perf_counter()
-    lowered = jax.jit(function).lower(*args)
-    middle = time.perf_counter()
-    call = lowered.compile()
-    end = time.perf_counter()
-    return Compiled(call, middle - start, end - middle, call.memory_analysis().temp_size_in_bytes)
+    """Traces, lowers and compiles ``function`` for ``args`` (arrays or their shapes), each step timed.
+
+    A function that is jitted already keeps what it donates.
+    """
+    jitted = function if hasattr(function, "trace") else jax.jit(function)
+    marks = [time.perf_counter()]
+    step = jitted.trace(*args)
+    for onward in ("lower", "compile"):
+        marks.append(time.perf_counter())
+        step = getattr(step, onward)()
+    marks.append(time.perf_counter())
+    trace_s, lower_s, compile_s = np.diff(marks).tolist()
+    return Compiled(step, lower_s, compile_s, step.memory_analysis().temp_size_in_bytes, trace_s)
 
 
 def sample(call: Callable[[], Any], pace: Pace, clock: Callable[[], float] = time.perf_counter) -> Sample:

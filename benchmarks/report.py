@@ -15,12 +15,12 @@ from typing import Any
 
 import jax
 
-from benchmarks.flops import Rates
+from benchmarks.flops import Rates, model_flops_share
 from benchmarks.harness import Row
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("gidd-jax", "jax", "jaxlib", "flax", "numpy")
-HEADINGS = ("benchmark", "parameters", "median", "spread", "compile", "against it", "of floor", "temporary")
+HEADINGS = ("benchmark", "parameters", "median", "spread", "compile", "rate", "against it", "of floor", "temporary")
 
 
 def environment(command: str) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def as_line(row: Row) -> dict[str, Any]:
         "iqr_s": quartiles[1] - quartiles[0] if quartiles else None,
         "repetitions": len(taken.seconds) if taken else None,
         "inner": taken.inner if taken else None,
+        "trace_s": made.trace_s if made else None,
         "lower_s": made.lower_s if made else None,
         "compile_s": made.compile_s if made else None,
         "temp_bytes": made.temp_bytes if made else None,
@@ -63,6 +64,10 @@ def as_line(row: Row) -> dict[str, Any]:
         "memory_ratio": row.memory_ratio,
         "floor_s": row.floor_s,
         "roofline_share": row.roofline_share,
+        "flops_per_s": row.flops / taken.median if row.flops and taken else None,
+        "peak_share": _peak_share(row),
+        "items_per_s": row.items / taken.median if row.items and taken else None,
+        "unit": row.unit,
     }
 
 
@@ -105,10 +110,29 @@ def _figures(line: dict[str, Any]) -> tuple[str, ...]:
         shown("median_s", seconds),
         shown("iqr_s", lambda s: "±" + seconds(s / 2)),
         shown("compile_s", seconds),
+        _rate(line),
         against,
         shown("roofline_share", "{:.0%}".format),
         memory,
     )
+
+
+def _rate(line: dict[str, Any]) -> str:
+    parts = []
+    if line["flops_per_s"] is not None:
+        peak = "" if line["peak_share"] is None else f" ({line['peak_share']:.1%} of peak)"
+        parts.append(f"{line['flops_per_s'] / 1e9:.3g} GFLOP/s{peak}")
+    if line["items_per_s"] is not None:
+        parts.append(f"{line['items_per_s']:.3g} {line['unit']}/s")
+    return ", ".join(parts)
+
+
+def _peak_share(row: Row) -> float | None:
+    """Operations a second over the datasheet's peak in the row's dtype, where the device is listed."""
+    if not (row.flops and row.sample):
+        return None
+    kind = jax.devices()[0].device_kind
+    return model_flops_share(row.flops, row.sample.median, kind, row.params.get("dtype", "float32"))
 
 
 def seconds(value: float) -> str:

@@ -13,7 +13,7 @@ from benchmarks.harness import Pace, Row, Sample
 from gidd_jax import cli
 from gidd_jax.models import two_head
 
-SUITE = ("gidd_loss", "kuramoto")
+SUITE = ("attention", "compile", "data", "gidd_loss", "kuramoto", "replicas", "sampling", "sweep", "train_step")
 
 
 class Clock:

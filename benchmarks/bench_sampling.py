@@ -1,0 +1,134 @@
+"""Boards and text completed: k-pass decoding beside a Python loop over boards, ancestral steps beside their loop."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import flops, subjects
+from benchmarks.flops import Rates
+from benchmarks.harness import Pace, Ratio, Row, compiled, paired
+from gidd_jax import corruption, sampling, schedules
+from gidd_jax.models import dit, two_head
+from gidd_jax.sampling.heads import start
+from gidd_jax.studies import sudoku
+
+
+class Decoding(NamedTuple):
+    """A model, boards completed in one call, and boards the loop is timed on."""
+
+    subject: subjects.Subject
+    boards: int
+    looped: int
+
+
+class Sizes(NamedTuple):
+    """Decodings by name; the text model, its vocabulary and length; steps; sequences."""
+
+    decodings: dict[str, Decoding]
+    vocab: int
+    length: int
+    width: int
+    steps: tuple[int, ...]
+    batches: tuple[int, ...]
+
+
+TOWERS, POSTS = subjects.TOWERS, subjects.POSTS
+SCALES = {
+    "full": Sizes(
+        {"towers 4x4": Decoding(TOWERS, 1000, 50), "posts 806k": Decoding(POSTS, 64, 4)}, 257, 64, 64, (16, 64), (1, 64)
+    ),
+    "quick": Sizes({"towers 4x4": Decoding(TOWERS.but(layers=1), 200, 10)}, 65, 32, 32, (8,), (1, 16)),
+    "tiny": Sizes({"tiniest": Decoding(subjects.TINIEST, 3, 2)}, 5, 4, 8, (2,), (2,)),
+}
+ACCELERATOR = {"towers 4x4": Decoding(TOWERS, 1000, 50), "posts 806k": Decoding(POSTS, 1000, 10)}
+"""The decodings of the full size on anything but a CPU."""
+
+
+def rows(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:
+    """Boards, one cell a pass; then text."""
+    accelerated = sizes is SCALES["full"] and jax.default_backend() != "cpu"
+    for name, decoding in (ACCELERATOR if accelerated else sizes.decodings).items():
+        yield from _decoded(name, decoding, pace)
+    for steps in sizes.steps:
+        for batch in sizes.batches:
+            yield from _sampled(sizes, steps, batch, pace)
+
+
+def _decoded(name: str, size: Decoding, pace: Pace) -> Iterator[Row]:
+    config = size.subject.config
+    shape, boards = subjects.model(config), subjects.host_data(sudoku, config)["question"]
+    question = jnp.asarray(boards[np.arange(size.boards) % len(boards)], jnp.int32)
+    params, key = two_head.init(jax.random.key(0), shape), jax.random.key(1)
+
+    def heads(params: Any, given: jax.Array, z: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        out = two_head.apply(params, shape, z, given, t, two_head.Couplings())
+        return out.jump[-1], out.holding[-1]
+
+    def decoded(params: Any, question: jax.Array, key: jax.Array) -> sampling.Walk:
+        return sampling.k_pass(partial(heads, params, question > 0), question, key, 1, shape.digits)
+
+    one = question[:1]
+    whole = compiled(decoded, params, question, key)
+    single = compiled(heads, params, one > 0, one, jnp.ones(1))
+    call = partial(whole.call, params, question, key)
+    begun, asked = np.array(start(key, question, shape.digits)), np.asarray(question)
+
+    def loop() -> np.ndarray:
+        """As one writes it first: board by board, a call of the compiled model a pass, and numpy between."""
+        done = begun[: size.looped].copy()
+        for board, given in zip(done, asked[: size.looped] > 0, strict=True):
+            left, unknown = ~given, max(1, int((~given).sum()))
+            while left.any():
+                share = np.float32([left.sum() / unknown])
+                jump, holding = map(np.asarray, single.call(params, given[None], board[None], share))
+                cell = int(np.where(left, holding[0], -np.inf).argmax())
+                board[cell], left[cell] = jump[0, cell].argmax() + 1, False
+        return done
+
+    same = (loop() == np.asarray(call().board[: size.looped])).mean()
+    ours, theirs, ratio = paired(call, loop, pace)
+    scale = size.boards / size.looped
+    theirs, ratio = theirs.each(1 / scale), Ratio(*(x * scale for x in ratio))
+    passes = int(jnp.sum(question == 0, axis=1).max())
+    params_of = {"model": name, "boards": size.boards, "k": 1}
+    work = {"items": size.boards, "unit": "boards"}
+    note = f"{size.looped} of the boards timed and scaled up; {same:.1%} of their cells decoded as in one call"
+    yield Row("sampling/loop over boards", params_of, theirs, single, note=note, **work)
+    work["flops"] = passes * flops.two_head_forward(shape, size.boards)
+    note = f"{passes} passes of all boards"
+    yield Row("sampling/k-pass", params_of, ours, whole, "loop over boards", ratio, note=note, **work)
+
+
+def _sampled(sizes: Sizes, steps: int, batch: int, pace: Pace) -> Iterator[Row]:
+    config = dit.DitConfig(sizes.vocab, 2, sizes.width, 4, max_length=sizes.length)
+    params, key = dit.init(jax.random.key(0), config), jax.random.key(1)
+    schedule = schedules.hybrid(sizes.vocab, sizes.vocab - 1, 0.2)
+    times = sampling.time_grid(schedule, steps)
+    noise = corruption.prior(jax.random.key(2), schedule, (batch, sizes.length), times[0])
+
+    def sampled(params: Any, z: jax.Array, times: jax.Array, key: jax.Array) -> jax.Array:
+        return sampling.ancestral(key, schedule, partial(dit.apply, params, config), z, times)
+
+    def one_step(params: Any, z: jax.Array, t: jax.Array, s: jax.Array, key: jax.Array) -> jax.Array:
+        probs = sampling.clean_probs(schedule, dit.apply(params, config, z, jnp.full(batch, t)), 1.0)
+        return sampling.draw(key, sampling.reverse_probs(schedule, probs, z, t, s))
+
+    whole = compiled(sampled, params, noise, times, key)
+    step = compiled(one_step, params, noise, times[0], times[0], key)
+    ends = [*times, jnp.zeros_like(times[0])]
+
+    def loop() -> jax.Array:
+        z = noise
+        for i in range(steps):
+            z = step.call(params, z, ends[i], ends[i + 1], jax.random.fold_in(key, i))
+        return z
+
+    ours, theirs, ratio = paired(lambda: whole.call(params, noise, times, key), loop, pace)
+    named = {"steps": steps, "B": batch, "S": sizes.length, "V": sizes.vocab}
+    work = {"items": batch * sizes.length, "unit": "tokens"}
+    yield Row("sampling/loop over steps", named, theirs, step, note="a jitted step a call", **work)
+    yield Row("sampling/ancestral", named, ours, whole, "loop over steps", ratio, **work)
