@@ -5,6 +5,7 @@ states to a writer thread at checkpoints. What comes out depends on the rows alo
 """
 
 import dataclasses
+import itertools
 import pathlib
 import signal
 import threading
@@ -58,6 +59,7 @@ def run(
     progress: Callable[[int, str], Progress] = quiet,
     devices: Sequence[jax.Device] | None = None,
     host: Host | None = None,
+    profile: str | pathlib.Path | None = None,
 ) -> SweepResult:
     """Trains every row of every group -> table and states; with ``out``, resumes whatever is there.
 
@@ -67,17 +69,25 @@ def run(
 
     Several hosts make the same call on a directory they share, each with its ``host``: each trains and writes its own
     rows, no host waits for another, and the first one writes the table when all are done.
+
+    With ``profile``, a folder, the second training call of each cohort is traced into it by ``jax.profiler``.
     """
     host = host or Host()
     if out is None:
-        return _run(study, groups, None, progress, devices, host)
+        return _run(study, groups, None, progress, devices, host, profile)
     directory = pathlib.Path(out)
     with ledger.locked(directory, host.index):
-        return _run(study, groups, directory, progress, devices, host)
+        return _run(study, groups, directory, progress, devices, host, profile)
 
 
 def _run(
-    study: Any, groups: Sequence[tuple[Any, Any]], directory: Any, progress: Callable, devices: Any, host: Host
+    study: Any,
+    groups: Sequence[tuple[Any, Any]],
+    directory: Any,
+    progress: Callable,
+    devices: Any,
+    host: Host,
+    profile: Any,
 ) -> SweepResult:
     if not groups:
         raise InputError("nothing to run: no (config, hypers) group")
@@ -96,6 +106,11 @@ def _run(
     for index, (config, hypers) in enumerate(groups):
         known = record["groups"][index] if index < len(record["groups"]) else None
         settings = resolved(config, known and known["config"], devices[0].platform)
+        if profile and settings.steps <= settings.log_every:
+            raise InputError(
+                f"nothing to profile: {settings.steps} steps are one call; give more than the {settings.log_every} of "
+                "--log-every"
+            )
         data, fingerprint = study.load(settings)
         if check := getattr(study, "check", None):
             check(hypers, settings, data)
@@ -125,6 +140,8 @@ def _run(
                 known = ledger.cohort_hypers(study, cohort)
                 job = ready.pop(cohort["name"], None) or _prepare(study, settings, known, data, devices)
                 writer = Writer(study, settings, f"g{index}", cohort["name"], known, job.place, directory)
+                if profile:
+                    job = job._replace(edges=job.edges._replace(advance=_profiled(job.edges.advance, profile)))
                 states |= _train(study, settings, job, writer, progress, stop)
                 tables += writer.tables
     if directory is not None:
@@ -298,6 +315,20 @@ def _train(
     rate = {"seconds": round(seconds, 3), f"{study.unit}_per_second": round((step - first) * per_step / seconds, 1)}
     ledger.log_time(writer.directory, event="trained", cohort=writer.name, steps=step - first, **rate)
     return writer.states(replicas)
+
+
+def _profiled(function: Callable, directory: str | pathlib.Path) -> Callable:
+    """``function``, whose second call is traced from dispatch to end, alone on the device: the first may compile."""
+    calls = itertools.count()
+
+    def call(*args: Any) -> Any:
+        if next(calls) != 1:
+            return function(*args)
+        jax.block_until_ready(args)
+        with jax.profiler.trace(directory):
+            return jax.block_until_ready(function(*args))
+
+    return call
 
 
 def _next(step: int, every: int) -> int:

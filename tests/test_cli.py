@@ -224,3 +224,9 @@ def test_unknown_row_and_closed_pipe(swept, capsys):
     piped = f"{sys.executable} -m gidd_jax.cli plot {swept} --out {swept}/again | head -n 1"
     out = subprocess.run(["bash", "-o", "pipefail", "-c", piped], capture_output=True, text=True)
     assert out.stdout.startswith("Performance") and out.stderr == ""
+
+
+def test_one_call_leaves_nothing_to_profile(tmp_path, capsys):
+    words = ["sweep", "sudoku", "--data", "4x4", "--out", tmp_path / "run", *SMALL, "--profile", tmp_path / "profile"]
+    status, _, err = run(capsys, *words, "--log-every", 4, "--eval-every", 4)
+    assert status == 2 and err.startswith("gidd-jax: nothing to profile: 4 steps are one call") and err.count("\n") == 1

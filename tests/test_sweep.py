@@ -166,3 +166,13 @@ def test_blocks_of_several_rows_differ_by_rounding_only(whole):
     np.testing.assert_allclose(blocks.table["value"], whole.table["value"], rtol=1e-4, atol=1e-6)
     again = sweep.run(STUDY, [(wide, sweep.grid(STUDY, seed=range(3), coupling=[0.0, 1.0]))])
     assert again.table.equals(blocks.table)
+
+
+def test_a_profile_is_of_one_steady_call_and_changes_nothing(whole, tmp_path):
+    """The trace holds the training program's run, and no compile."""
+    hypers = sweep.grid(STUDY, seed=range(3), coupling=[0.0, 1.0])
+    profiled = sweep.run(STUDY, [(CONFIG, hypers)], profile=tmp_path)
+    (trace,) = tmp_path.rglob("*.xplane.pb")
+    content = trace.read_bytes()
+    assert b"jit_advanced" in content and b"backend_compile" not in content
+    assert profiled.table.equals(whole.table)

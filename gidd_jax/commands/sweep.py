@@ -20,6 +20,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     study = flags.study(known[0] if known else flags.STUDIES[0])
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="sweep directory [runs/STUDY]")
     parser.add_argument("--preset", choices=tuple(_presets(study)), help="settings to start from; flags win over it")
+    parser.add_argument("--profile", type=pathlib.Path, metavar="DIR", help="trace the second training call into DIR")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split rows over")
     parser.add_argument("--deterministic", action="store_true", help="GPU: bitwise repeatable, slower")
@@ -44,7 +45,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     warnings.filterwarnings("ignore", module="orbax")
     try:
         bar, host = progress.quiet if args.quiet else progress.bar, sweep.Host(index, count)
-        result = sweep.run(study, [(config, hypers)], out, bar, host=host)
+        result = sweep.run(study, [(config, hypers)], out, bar, host=host, profile=args.profile)
     except sweep.Interrupted as stopped:
         print(f"gidd-jax: {stopped}", file=sys.stderr)
         return 130
