@@ -22,6 +22,7 @@ COMMANDS = {
     "import-torch": "turn a PyTorch model of the Sudoku posts into parameters and config",
     "import-gidd": "turn a PyTorch checkpoint of GIDD into parameters and config",
     "import-mdlm": "turn a PyTorch checkpoint of MDLM into parameters and config",
+    "import-dit": "turn a PyTorch checkpoint of DiT, for images, into parameters and config",
     "bench": "measure time and memory on this machine, beside what there was before",
 }
 

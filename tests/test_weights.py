@@ -285,7 +285,9 @@ def test_a_running_average_replaces_the_weights(torch, file):
     torch.holds = {"state_dict": state, "ema": {"decay": 0.9999, "shadow_params": average}}
     found = weights.read(file)
     assert {name: value.flat[0] for name, value in found.items()} == {"a": 5, "table": 0, "b": 6}
-    torch.holds["ema"]["shadow_params"] = average[::-1]
+    torch.holds["ema"] = {"a": Tensor([7.0]), "b": Tensor([8.0])}  # an average that names its tensors, as DiT's
+    assert {name: value.item() for name, value in weights.read(file).items()} == {"a": 7, "b": 8}
+    torch.holds["ema"] = {"shadow_params": average[::-1]}
     with pytest.raises(InputError, match="running averages do not fit"):
         weights.read(file)
 

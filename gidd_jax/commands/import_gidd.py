@@ -10,8 +10,10 @@ EXAMPLE = "gidd-jax import-gidd gidd-small-p_unif-0.2 --out models/gidd"
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Writes params.npz and config.json; nothing where the checkpoint is none of GIDD's."""
     importing.add_arguments(parser)
+    importing.add_vocabulary(parser)
     args = parser.parse_args(arguments)
     flags.prepare_jax()
     from gidd_jax import weights
 
-    return importing.save(args, weights.from_gidd(args.source, args.heads, args.vocab_size))
+    found = weights.from_gidd(args.source, args.heads, args.vocab_size)
+    return importing.save(args, found, "dit", f"{found.config.vocab_size} tokens")

@@ -10,6 +10,7 @@ EXAMPLE = "gidd-jax import-mdlm mdlm-owt --out models/mdlm"
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Writes params.npz and config.json; nothing where the checkpoint is none of MDLM's."""
     importing.add_arguments(parser)
+    importing.add_vocabulary(parser)
     parser.add_argument(
         "--time-conditioning", action=argparse.BooleanOptionalAction, help="whether it saw time, where it does not tell"
     )
@@ -17,4 +18,5 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     flags.prepare_jax()
     from gidd_jax import weights
 
-    return importing.save(args, weights.from_mdlm(args.source, args.heads, args.vocab_size, args.time_conditioning))
+    found = weights.from_mdlm(args.source, args.heads, args.vocab_size, args.time_conditioning)
+    return importing.save(args, found, "dit", f"{found.config.vocab_size} tokens")

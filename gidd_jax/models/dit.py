@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
 from gidd_jax.errors import InputError
-from gidd_jax.models.layers import FLOAT32, line_angles, product, rotate, standardise
+from gidd_jax.models.layers import FLOAT32, filled, line_angles, product, rotate, standardise
 from gidd_jax.replica import attention
 from gidd_jax.types import PRNGKey, Times, Tree
 
@@ -84,14 +84,19 @@ class Linear(nn.Module):
 
 
 class AdaptiveNorm(nn.Module):
-    """LN(x) w (1 + scale) + shift: one weight w for all, shift and scale for each example."""
+    """LN(x) w (1 + scale) + shift: one weight w for all, or none; shift and scale for each example."""
+
+    weight: bool = True
+    eps: float = 1e-5
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "*batch S D"], shift: Float[Array, "*batch 1 D"], scale: Float[Array, "*batch 1 D"]
+        self, x: Float[Array, "*batch S D"], shift: Float[Array, "*#batch 1 D"], scale: Float[Array, "*#batch 1 D"]
     ) -> Float[Array, "*batch S D"]:
-        weight = jnp.broadcast_to(self.param("scale", _shape_only, (x.shape[-1],)), x.shape)
-        return standardise(x) * weight * (1 + scale) + shift
+        normal = standardise(x, self.eps)
+        if self.weight:
+            normal = normal * jnp.broadcast_to(self.param("scale", _shape_only, (x.shape[-1],)), x.shape)
+        return normal * (1 + scale) + shift
 
 
 def parts(modulation: Float[Array, "*batch F"], count: int) -> list[Float[Array, "*batch 1 D"]]:
@@ -102,7 +107,8 @@ def parts(modulation: Float[Array, "*batch F"], count: int) -> list[Float[Array,
 class Block(nn.Module):
     """One layer: x += gate_1 W_o attend(W_qkv n_1), then x += gate_2 (W_2 gelu_tanh(W_1 n_2 + b_1) + b_2).
 
-    n_1 and n_2 are adaptive norms of x; their shifts and scales and the gates are linear in c.
+    n_1 and n_2 are adaptive norms of x; their shifts and scales and the gates are linear in c, which may have axes of
+    length 1 where the batch is longer. `bias` adds one to W_qkv and W_o.
     `rotary` turns queries and keys. `attend(q, k, v, *couplings)` mixes [...,H,S,Dh], by default plain bidirectional
     attention without a mask; `replica.paired_attention` couples two streams that stand first in the batch axes.
     """
@@ -111,23 +117,25 @@ class Block(nn.Module):
     dtype: jnp.dtype = FLOAT32
     rotary: Callable[[Array], Array] | None = None
     attend: Callable[..., Array] = attention
+    norm: Callable[..., nn.Module] = AdaptiveNorm
+    bias: bool = False
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "*batch S D"], c: Float[Array, "*batch C"], *couplings: Array
+        self, x: Float[Array, "*batch S D"], c: Float[Array, "*#batch C"], *couplings: Array
     ) -> Float[Array, "*batch S D"]:
         *batch, length, width = x.shape
         linear = partial(Linear, dtype=self.dtype)
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = parts(Linear(6 * width, name="modulation")(c), 6)
-        qkv = linear(3 * width, bias=False, name="qkv")(AdaptiveNorm(name="norm_attention")(x, shift_1, scale_1))
+        qkv = linear(3 * width, bias=self.bias, name="qkv")(self.norm(name="norm_attention")(x, shift_1, scale_1))
         qkv = qkv.reshape(*batch, length, 3, self.heads, width // self.heads)
         q, k, v = jnp.moveaxis(jnp.swapaxes(qkv, -4, -2), -3, 0)  # each [...,H,S,D/H]
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
         mixed = self.attend(q.astype(self.dtype), k.astype(self.dtype), v.astype(self.dtype), *couplings)
         mixed = jnp.swapaxes(mixed, -2, -3).reshape(x.shape)
-        x = x + gate_1 * linear(width, bias=False, name="out")(mixed)
-        hidden = linear(4 * width, name="up")(AdaptiveNorm(name="norm_feed")(x, shift_2, scale_2))
+        x = x + gate_1 * linear(width, bias=self.bias, name="out")(mixed)
+        hidden = linear(4 * width, name="up")(self.norm(name="norm_feed")(x, shift_2, scale_2))
         return x + gate_2 * linear(width, name="down")(jax.nn.gelu(hidden, approximate=True))
 
 
@@ -137,7 +145,7 @@ def turn(x: Float[Array, "*batch S Dh"]) -> Float[Array, "*batch S Dh"]:
 
 
 def time_waves(t_B: Float[Array, "B"]) -> Float[Array, "B W"]:
-    """[cos(t w_i), sin(t w_i)], w_i = 10000^(-i/128), i < 128, with t in [0, 1] as it is."""
+    """[cos(t w_i), sin(t w_i)], w_i = 10000^(-i/128), i < 128, with t as it is."""
     half = WAVES // 2
     frequency_P = jnp.exp(-math.log(10_000) * jnp.arange(half, dtype=FLOAT32) / half)
     angle_BxP = t_B.astype(FLOAT32)[:, None] * frequency_P[None, :]
@@ -145,14 +153,15 @@ def time_waves(t_B: Float[Array, "B"]) -> Float[Array, "B W"]:
 
 
 class TimeEmbedding(nn.Module):
-    """c = silu(W_2 silu(W_1 waves(t) + b_1) + b_2), [B] -> [B,C]; in float32 whatever the model's dtype."""
+    """c = last(W_2 silu(W_1 waves(t) + b_1) + b_2), [B] -> [B,C]; in float32 whatever the model's dtype."""
 
     cond: int
+    last: Callable[[Array], Array] = jax.nn.silu
 
     @nn.compact
     def __call__(self, t_B: Float[Array, "B"]) -> Float[Array, "B C"]:
         hidden_BxC = jax.nn.silu(Linear(self.cond, name="in")(time_waves(t_B)))
-        return jax.nn.silu(Linear(self.cond, name="out")(hidden_BxC))
+        return self.last(Linear(self.cond, name="out")(hidden_BxC))
 
 
 class _Dit(nn.Module):
@@ -174,7 +183,17 @@ class _Dit(nn.Module):
         return self.head(self.features(ids_BxS, t_B))
 
     def features(self, ids_BxS: Array, t_B: Array) -> Array:
+        x_BxSxD, c_BxC = self.stem(ids_BxS, t_B)
+        return self.norm(x_BxSxD, *parts(self.modulation(c_BxC), 2))
+
+    def top(self, x_BxSxD: Array, c_BxC: Array) -> Array:
+        return self.head(self.norm(self.through(x_BxSxD, c_BxC), *parts(self.modulation(c_BxC), 2)))
+
+    def stem(self, ids_BxS: Array, t_B: Array) -> tuple[Array, Array]:
         c_BxC = self.time(t_B) if self.config.time else jnp.broadcast_to(self.condition, (len(t_B), self.config.cond))
+        return self.through(self.token[ids_BxS], c_BxC), c_BxC
+
+    def through(self, x_BxSxD: Array, c_BxC: Array) -> Array:
         layers = nn.scan(
             lambda block, x_BxSxD, c_BxC: (block(x_BxSxD, c_BxC), None),
             variable_axes={"params": 0},
@@ -182,8 +201,7 @@ class _Dit(nn.Module):
             in_axes=nn.broadcast,
             length=self.config.layers,
         )
-        x_BxSxD, _ = layers(self.blocks, self.token[ids_BxS], c_BxC)
-        return self.norm(x_BxSxD, *parts(self.modulation(c_BxC), 2))
+        return layers(self.blocks, x_BxSxD, c_BxC)[0]
 
 
 @lru_cache(maxsize=64)
@@ -203,26 +221,24 @@ def init(key: PRNGKey, config: DitConfig) -> Tree:
 
     As the authors': modulations and head are 0, norm weights 1, all else uniform in +-1/sqrt(fan_in); a bias takes the
     fan_in of its kernel, the embedding D. The constant conditioning of a model without time is 1/sqrt(C) everywhere.
-    One flat vector is drawn for all tensors, because threefry compiles once per call.
     """
-    wanted, structure = jax.tree_util.tree_flatten_with_path(shapes(config))
-    named = {tuple(entry.key for entry in path): leaf.shape for path, leaf in wanted}
-    numbers = jax.random.uniform(key, (sum(map(math.prod, named.values())),), FLOAT32, -1.0, 1.0)
-    leaves, start = [], 0
-    for path, shape in named.items():
-        size = math.prod(shape)
-        draw = numbers[start : start + size].reshape(shape)
-        start += size
+    wanted = shapes(config)
+
+    def fill(path: tuple[str, ...], draw: Array) -> Array:
         if "modulation" in path or "head" in path:
-            leaves.append(jnp.zeros(shape, FLOAT32))
-        elif path[-1] == "scale":
-            leaves.append(jnp.ones(shape, FLOAT32))
-        elif path[-1] == "condition":
-            leaves.append(jnp.full(shape, config.cond**-0.5, FLOAT32))
-        else:
-            fan_in = config.d_model if path[-1] == "token" else named[*path[:-1], "kernel"][-2]
-            leaves.append(draw / math.sqrt(fan_in))
-    return jax.tree.unflatten(structure, leaves)
+            return jnp.zeros_like(draw)
+        if path[-1] == "scale":
+            return jnp.ones_like(draw)
+        if path[-1] == "condition":
+            return jnp.full_like(draw, config.cond**-0.5)
+        if path[-1] == "token":
+            return draw / math.sqrt(config.d_model)
+        beside = wanted
+        for name in path[:-1]:
+            beside = beside[name]
+        return draw / math.sqrt(beside["kernel"].shape[-2])
+
+    return filled(key, wanted, fill)
 
 
 def apply(params: Tree, config: DitConfig, ids: Integer[Array, "B S"], t: Times) -> Float[Array, "B S V"]:
@@ -240,6 +256,30 @@ def features(params: Tree, config: DitConfig, ids: Integer[Array, "B S"], t: Tim
     There the products run in the dtype of their operands: round both for half precision.
     """
     return _Dit(config).apply({"params": params}, *_inputs(config, ids, t), method="features")
+
+
+def hooked(
+    params: Tree,
+    config: DitConfig,
+    ids: Integer[Array, "B S"],
+    t: Times,
+    layer: int,
+    hook: Callable[[Float[Array, "B S D"]], tuple[Float[Array, "B S D"], Tree]],
+) -> tuple[Float[Array, "B S V"], Tree]:
+    """``apply`` with the hidden states after ``layer`` layers given to ``hook``, which returns (states to go on with,
+    anything else) -> (logits, the anything else). Raises InputError unless there are layers on both sides."""
+    if not 0 < layer < config.layers:
+        raise InputError(f"layer {layer}: a hook stands between two of the {config.layers} layers")
+
+    def part(first: int, last: int) -> tuple[_Dit, dict[str, Tree]]:
+        blocks = jax.tree.map(lambda leaf: leaf[first:last], params["blocks"])
+        return _Dit(dataclasses.replace(config, layers=last - first)), {"params": params | {"blocks": blocks}}
+
+    lower, own = part(0, layer)
+    x, c = lower.apply(own, *_inputs(config, ids, t), method="stem")
+    x, told = hook(x)
+    upper, own = part(layer, config.layers)
+    return upper.apply(own, x, c, method="top"), told
 
 
 def head(params: Tree) -> tuple[Float[Array, "D V"], Float[Array, "V"]]:

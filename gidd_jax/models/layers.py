@@ -14,10 +14,25 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from gidd_jax.replica import Exchange, attention, paired_attention
-from gidd_jax.types import PRNGKey
+from gidd_jax.types import PRNGKey, Tree
 
 FLOAT32 = jnp.dtype("float32")
 _shape_only = nn.initializers.zeros
+
+
+def filled(key: PRNGKey, shapes: Tree, fill: Callable[[tuple[str, ...], Array], Array]) -> Tree:
+    """``fill(path, draw)`` for every shape of a nested dict, draw uniform in +-1 and of that shape; consumes the key.
+
+    One flat vector is drawn for all tensors, because threefry compiles once per call.
+    """
+    wanted, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    numbers = jax.random.uniform(key, (sum(leaf.size for _, leaf in wanted),), FLOAT32, -1.0, 1.0)
+    leaves, start = [], 0
+    for path, leaf in wanted:
+        draw = numbers[start : start + leaf.size].reshape(leaf.shape)
+        leaves.append(fill(tuple(entry.key for entry in path), draw))
+        start += leaf.size
+    return jax.tree.unflatten(structure, leaves)
 
 
 def product(subscripts: str, x: Float[Array, "..."], y: Float[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."]:
@@ -26,10 +41,10 @@ def product(subscripts: str, x: Float[Array, "..."], y: Float[Array, "..."], dty
     return jnp.einsum(subscripts, x.astype(dtype), y.astype(dtype)).astype(FLOAT32)
 
 
-def standardise(x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
-    """(x - mean) / sqrt(variance + 1e-5) over the last axis, in float32."""
+def standardise(x: Float[Array, "*batch D"], eps: float = 1e-5) -> Float[Array, "*batch D"]:
+    """(x - mean) / sqrt(variance + eps) over the last axis, in float32."""
     centred = x - x.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + eps)
 
 
 class Dense(nn.Module):

@@ -15,11 +15,10 @@ import numpy as np
 from gidd_jax.errors import InputError
 from gidd_jax.models import dit
 from gidd_jax.models.layers import line_angles
-from gidd_jax.train import path_name
 from gidd_jax.types import Tree
-from gidd_jax.weights.tensors import Tensors, agreed, read, settings, stripped, take
+from gidd_jax.weights.tensors import Tensors, agreed, fitted, read, settings, stripped
 
-# Our paths -> their names. Below blocks/ a path stands for one tensor a layer; kernels are stored transposed there.
+# Our paths -> their names (``tensors.fitted``).
 LAYER = {
     "norm_attention/scale": "norm1.weight",
     "qkv/kernel": "attn_qkv.weight",
@@ -74,7 +73,9 @@ def from_gidd(path: Any, heads: int | None = None, vocab_size: int | None = None
         raise InputError(f"{path}: adds a logit_bias to the logit of the input token, which this model does not")
     config = _config(tensors, told, path, heads, vocab_size, 512)
     noise = {name: told[name] for name in ("p_uniform", "t_eps") if name in told}
-    return Imported(_params(tensors, config, path), config, {"notes": [GIDD_NOTE], "noise": noise})
+    return Imported(
+        fitted(tensors, dit.shapes(config), OUTSIDE, LAYER, path), config, {"notes": [GIDD_NOTE], "noise": noise}
+    )
 
 
 def from_mdlm(
@@ -91,7 +92,7 @@ def from_mdlm(
     tensors = stripped(tensors, ("backbone.",))
     time = agreed("time_conditioning", path, config=told.get("time_conditioning"), flag=time_conditioning)
     config = _config(tensors, told, path, heads, vocab_size, 1024)
-    params = _params(tensors, config, path)
+    params = fitted(tensors, dit.shapes(config), OUTSIDE, LAYER, path)
     if not time:
         embedding = jax.tree.map(jnp.asarray, params.pop("time"))
         with jax.default_matmul_precision("highest"):
@@ -140,27 +141,6 @@ def _rotary(tensors: Tensors, path: Any) -> tuple[int, int] | None:
     if not np.allclose(frequencies.astype(np.float32), ours, rtol=0, atol=1e-2):
         raise InputError(f"{path}: rotary positions of another kind than base 10000")
     return size
-
-
-def _params(tensors: Tensors, config: dit.DitConfig, path: Any) -> Tree:
-    """Every parameter of a model with time, from exactly the tensors that are there."""
-    names, wanted = {}, {}
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(dit.shapes(config)):
-        ours, shape = path_name(keys), leaf.shape
-        if ours.startswith("blocks/"):
-            names[ours] = [f"blocks.{i}.{LAYER[ours.removeprefix('blocks/')]}" for i in range(config.layers)]
-            shape = shape[1:]
-        else:
-            names[ours] = [OUTSIDE[ours]]
-        wanted |= dict.fromkeys(names[ours], shape[::-1] if ours.endswith("kernel") else shape)
-    taken = take(tensors, wanted, path)
-
-    def leaf(keys: tuple, _: Any) -> np.ndarray:
-        ours = path_name(keys)
-        values = [taken[name].T if ours.endswith("kernel") else taken[name] for name in names[ours]]
-        return np.stack(values) if ours.startswith("blocks/") else values[0]
-
-    return jax.tree_util.tree_map_with_path(leaf, dit.shapes(config))
 
 
 def _shape(tensors: Tensors, name: str, path: Any) -> tuple[int, int]:

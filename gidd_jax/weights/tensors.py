@@ -7,10 +7,13 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gidd_jax.errors import InputError
+from gidd_jax.train import path_name
+from gidd_jax.types import Tree
 
 Tensors = dict[str, np.ndarray]
 
@@ -98,6 +101,31 @@ def take(tensors: Tensors, wanted: Mapping[str, tuple[int, ...]], where: Any, sp
     return {name: tensors[name].astype(np.float32) for name in wanted}
 
 
+def fitted(tensors: Tensors, shapes: Tree, outside: Mapping[str, str], layer: Mapping[str, str], where: Any) -> Tree:
+    """Parameters of the given shapes from exactly the tensors that are there (``take``); raises as that does.
+
+    outside, layer: our paths -> their names. A path ``blocks/PATH`` stands for one tensor ``blocks.I.NAME`` a layer,
+    stacked; kernels are stored transposed there.
+    """
+    names, wanted = {}, {}
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+        ours, shape = path_name(keys), leaf.shape
+        if ours.startswith("blocks/"):
+            names[ours] = [f"blocks.{i}.{layer[ours.removeprefix('blocks/')]}" for i in range(shape[0])]
+            shape = shape[1:]
+        else:
+            names[ours] = [outside[ours]]
+        wanted |= dict.fromkeys(names[ours], shape[::-1] if ours.endswith("kernel") else shape)
+    taken = take(tensors, wanted, where)
+
+    def leaf(keys: tuple, _: Any) -> np.ndarray:
+        ours = path_name(keys)
+        values = [taken[name].T if ours.endswith("kernel") else taken[name] for name in names[ours]]
+        return np.stack(values) if ours.startswith("blocks/") else values[0]
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
 def agreed(what: str, where: Any, **sayings: Any) -> Any:
     """The one value that the sources (keyword=value or None) give; InputError where they differ or all are silent."""
     said = {source: value for source, value in sayings.items() if value is not None}
@@ -143,7 +171,10 @@ def _torch(path: pathlib.Path) -> Tensors:
         return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
     tensors = {name: array(value) for name, value in state.items() if torch.is_tensor(value)}
-    average = (loaded.get("ema") or {}).get("shadow_params", [])
+    average = loaded.get("ema") or {}
+    if average and all(torch.is_tensor(value) for value in average.values()):
+        return {name: array(value) for name, value in average.items()}
+    average = average.get("shadow_params", [])
     return _averaged(tensors, [array(value) for value in average], path)
 
 
