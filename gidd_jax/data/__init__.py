@@ -1,5 +1,5 @@
 """What the studies train on."""
 
-from gidd_jax.data import sudoku, text
+from gidd_jax.data import images, sudoku, text
 
-__all__ = ["sudoku", "text"]
+__all__ = ["images", "sudoku", "text"]
