@@ -134,6 +134,7 @@ def test_the_dial_may_ramp():
     assert dials(0, attention=0.7) == np.float32(0.7)
     down = dict(attention=0.0, ramp_from=1.0, ramp_steps=2)
     np.testing.assert_allclose([dials(i, **down) for i in (0, 1, 2)], [1, 0.5, 0])
+    np.testing.assert_allclose([dials(i, **down, ramp_after=3) for i in (0, 3, 4, 5, 9)], [1, 1, 0.5, 0, 0])
 
 
 def test_violations_on_the_device_equal_those_on_the_host():
@@ -242,6 +243,10 @@ def test_tiers_out_of_range_and_dials_without_effect_are_refused():
     data, _ = sudoku.load(config)
     with pytest.raises(InputError, match="attention > 0 moves nothing here: it needs --trunk towers"):
         sudoku.check(sweep.grid(sudoku, attention=[0.5]), config, data)
+    with pytest.raises(InputError, match="tier 9: no boards of it"):
+        sudoku.check(sweep.grid(sudoku, first_tier=9, first_steps=1), config, data)
+    with pytest.raises(InputError, match="ramp_after > 0 moves nothing here"):
+        sudoku.check(sweep.grid(sudoku, ramp_after=1), config, data)
 
 
 @pytest.mark.slow

@@ -1,14 +1,17 @@
 """The exactness that the dials between the two heads promise: towers, gradients, gate."""
 
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gidd_jax.models import two_head
 from gidd_jax.models.layers import scale_gradient
-from gidd_jax.models.two_head import Couplings, apply
+from gidd_jax.models.two_head import Couplings, Cross, apply
+from gidd_jax.replica import paired_attention
 from tests.test_two_head import batch, params_of, run, tiny
 
 
@@ -93,6 +96,17 @@ def test_knock_out_zero_removes_what_is_read_and_keeps_the_scale():
     alone = run(scaled, config, *inputs, Couplings())
     np.testing.assert_allclose(knocked.jump, alone.jump, atol=1e-5)
     np.testing.assert_allclose(knocked.holding, alone.holding, atol=1e-5)
+
+
+def test_the_random_change_is_as_large_as_the_knock_out():
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 3, 4, 9, 8))
+    read = {cross: paired_attention(q, k, v, 0.7, exchange=two_head._EXCHANGE[cross]) for cross in get_args(Cross)}
+    change = {cross: np.asarray(out - read["normal"]) for cross, out in read.items()}
+    size = {cross: np.linalg.norm(moved, axis=-1) for cross, moved in change.items()}
+    np.testing.assert_allclose(size["random"], size["zero"], rtol=1e-4)
+    cosine = (change["random"] * change["zero"]).sum(-1) / size["zero"] ** 2
+    assert np.abs(cosine.mean(axis=(1, 3))).max() < 0.5
+    assert not np.allclose(change["random"][:, :, 0], change["random"][:, :, 1], atol=0.1)
 
 
 def test_knock_out_shuffle_reads_the_next_board():

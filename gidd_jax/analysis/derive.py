@@ -47,7 +47,7 @@ def benefit(table: pd.DataFrame, dial: str) -> pd.DataFrame:
     never = losses[dial] == 0
     if ramps:
         never &= (losses[ramps] == 0).any(axis=1)
-    same = [name for name in same if name not in ramps]
+    same = [name for name in same if name not in (*ramps, "ramp_after")]
     uncoupled = losses.loc[never, [*same, "value"]].drop_duplicates(same)
     pairs = losses.merge(uncoupled, on=same, suffixes=("", "_uncoupled"), validate="many_to_one")
     gains = pairs.assign(value=pairs["value_uncoupled"] - pairs["value"], metric=pairs["metric"].map(_BENEFITS))

@@ -33,6 +33,10 @@ LABELS = {
     "knockout_zero_holding": ("knock-out zero, holding", "nats"),
     "knockout_shuffle_jump": ("knock-out shuffle, jump", "nats"),
     "knockout_shuffle_holding": ("knock-out shuffle, holding", "nats"),
+    "knockout_random_jump": ("as large a random change, jump", "nats"),
+    "knockout_random_holding": ("as large a random change, holding", "nats"),
+    "auroc_branch": ("AUROC, wrong branch", "probability"),
+    "auroc_random": ("AUROC, random cells wrong", "probability"),
     "gradient_cosine": ("gradient cosine", "−1 to 1"),
     "tower_cka": ("tower CKA", "0 to 1"),
     "elbo": ("bound", "nats per token"),
@@ -51,7 +55,7 @@ LABELS = {
 _FAMILIES = {
     "Performance": (
         *("loss", "jump_loss", "jump_accuracy", "holding_loss", "holding_excess"),
-        *("separation", "separation_ceiling", "precision", "recall"),
+        *("separation", "separation_ceiling", "precision", "recall", "auroc_branch", "auroc_random"),
     ),
     "Likelihood": ("elbo", "bits_per_character", "excess"),
     "Samples, and after self-correction": (
@@ -61,6 +65,7 @@ _FAMILIES = {
     "Coupling": ("benefit_jump", "benefit_holding", "gradient_cosine", "tower_cka"),
     "Knock-outs of the cross path": (
         *("knockout_zero_jump", "knockout_zero_holding", "knockout_shuffle_jump", "knockout_shuffle_holding"),
+        *("knockout_random_jump", "knockout_random_holding"),
     ),
 }
 _HEADLINES = tuple(metric for family in _FAMILIES.values() for metric in family)

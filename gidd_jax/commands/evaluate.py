@@ -29,6 +29,8 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--decode-by", choices=("holding", "confidence"), help="what tells which cells come first")
     parser.add_argument("--decode-boards", type=int, metavar="N", help="boards decoded")
     parser.add_argument("--eval-boards", type=int, metavar="N", help="boards noised")
+    parser.add_argument("--eval-tier", metavar="NAME", help="tier all held-out boards are of [the tier of each row]")
+    parser.add_argument("--branch-boards", type=int, metavar="N", help="boards of a wrong search branch, for AUROC")
     parser.add_argument("--eval-iterations", type=int, metavar="N", help="passes of the stack, of an iterated model")
     parser.add_argument(
         "--samplers",
@@ -61,7 +63,8 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
 def _changed(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given."""
-    names = ["data", "decode", "decode_by", "decode_boards", "eval_boards", "eval_iterations", "samplers"]
+    names = ["data", "decode", "decode_by", "decode_boards", "eval_boards", "eval_tier", "branch_boards"]
+    names += ["eval_iterations", "samplers"]
     names += [f"sampler_{name}" for name, *_ in SAMPLER_NUMBERS]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}

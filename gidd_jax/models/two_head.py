@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
 from gidd_jax.errors import InputError
@@ -19,7 +20,7 @@ from gidd_jax.models.layers import Block, Dense, Embedding, LayerNorm, rotary_an
 from gidd_jax.replica import swap
 from gidd_jax.types import PRNGKey, Scalar, Tree
 
-Cross = Literal["normal", "zero", "shuffle"]
+Cross = Literal["normal", "zero", "shuffle", "random"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +120,30 @@ def _roll_boards(x: Array, axis: int) -> Array:
     return jnp.roll(x, 1, axis)
 
 
-# What a tower reads of the other: its keys and values, nothing (the 1/(1+g) stays), or those of another board.
+def _turned(v: Array) -> Array:
+    """v + R v, R a random rotation of each head: what is read moves as far as it does to 0, to where nothing is."""
+    width = v.shape[-1]
+    orthogonal, upper = np.linalg.qr(np.random.default_rng(0).normal(size=(v.shape[-3], width, width)))
+    # The signs make the draw uniform over rotations and reflections.
+    R_HxDxD = orthogonal * np.sign(np.diagonal(upper, axis1=1, axis2=2))[:, None, :]
+    return v + jnp.einsum("...hsd,hde->...hse", v, R_HxDxD.astype(v.dtype))
+
+
+# What a tower reads of the other: its keys and values, nothing (the 1/(1+g) stays), those of another board, or values
+# changed as much as by nothing, in a direction of no meaning.
 _EXCHANGE = {
     "normal": swap,
     "zero": lambda k, v: (k[::-1], jnp.zeros_like(v)),
     "shuffle": lambda k, v: (_roll_boards(k[::-1], 1), _roll_boards(v[::-1], 1)),
+    "random": lambda k, v: (k[::-1], _turned(v[::-1])),
 }
 # What the second pass reads of the holding head's p [B,S].
-_READ_GATE = {"normal": lambda p: p, "zero": jnp.zeros_like, "shuffle": lambda p: _roll_boards(p, 0)}
+_READ_GATE = {
+    "normal": lambda p: p,
+    "zero": jnp.zeros_like,
+    "shuffle": lambda p: _roll_boards(p, 0),
+    "random": lambda p: p,  # a number has no direction
+}
 
 
 class _TwoHead(nn.Module):
@@ -317,7 +334,8 @@ def apply(
 
     given: cells that were never corrupted. t in [0, 1], read only if config.time. No dropout without a dropout_key
     (consumed). cross knocks the coupling out at evaluation: "zero" removes what one head reads of the other (the
-    1/(1+g) stays), "shuffle" takes it from the next board of the batch. The layers of an iterated stack are shared, so
+    1/(1+g) stays), "shuffle" takes it from the next board of the batch, "random" changes what attention reads by as
+    much as "zero" does, in a random direction. The layers of an iterated stack are shared, so
     ``dataclasses.replace(config, iterations=n)`` runs it n times; InputError for parameters without a feedback layer.
     truth: the labels that ``gate_truth`` mixes into the gate.
     """

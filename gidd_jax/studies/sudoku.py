@@ -17,6 +17,7 @@ from gidd_jax.data.sudoku.board import Box
 from gidd_jax.data.sudoku.symmetry import augment
 from gidd_jax.errors import InputError
 from gidd_jax.models import two_head
+from gidd_jax.studies import sudoku_branches
 from gidd_jax.studies.sudoku_evaluation import evaluate
 from gidd_jax.studies.sudoku_model import Noised, couplings, measured, noised, predict, shape, trains, weights
 from gidd_jax.studies.sudoku_settings import POSTS, Config, Hyper
@@ -28,7 +29,10 @@ name = "sudoku"
 unit = "boards"
 splits = ("validation", "test")
 presets = {"posts": POSTS}
-unfiltered = {"data_split": "train", "rating": (), "clues": (), "source": "", "limit": 0, "init_from": ""}
+unfiltered = {"data_split": "train", "rating": (), "clues": (), "source": "", "limit": 0} | {
+    "eval_tier": "",
+    "init_from": "",
+}
 """What chose the training boards, set back for boards of another file."""
 
 
@@ -41,6 +45,8 @@ def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
     """Boards on the host -> question and answer uint8 [N,S], and (start, count) [split, tier]; and their fingerprint.
 
     Rows are ordered train, validation, test, and by tier within each; the fingerprint starts with the kind of split.
+    With ``eval_tier`` the held-out boards of every tier are those of that one; with ``branch_boards`` there are boards
+    of ``sudoku_branches`` besides.
     With ``whole`` all boards stand in every split, as one tier.
     """
     from gidd_jax.data.sudoku import load as load_boards
@@ -67,6 +73,11 @@ def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
         question.append(ordered.question)
         answer.append(ordered.answer)
         first += len(part)
+    if config.eval_tier:
+        if config.eval_tier not in names:
+            raise InputError(f"--eval-tier {config.eval_tier}: not one of {', '.join(names)}")
+        own = names.index(config.eval_tier)
+        start, count = ([part[0], *([row[own]] * len(names) for row in part[1:])] for part in (start, count))
     if boards.skipped:
         print(f"gidd-jax: {config.data}: {boards.skipped} bad rows skipped, {len(boards)} kept", file=sys.stderr)
     data = {
@@ -78,6 +89,8 @@ def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
     if config.augment and kind == "class":
         # Present or absent, not true or false: a key of the pytree is static, so no unused symmetry is ever drawn.
         data["augment"] = np.zeros(0, np.uint8)
+    if config.branch_boards:
+        data["branch"] = sudoku_branches.prepare(data, config.branch_boards)
     digest = hashlib.sha256(repr(names).encode())
     for name in ("question", "answer", "start", "count"):
         digest.update(np.ascontiguousarray(data[name]))
@@ -120,10 +133,13 @@ def check(hypers: Hyper, config: Config, data: Tree) -> None:
             )
     if config.trunk == "towers" and np.any(hypers.trunk_until > 0):
         raise InputError("trunk_until > 0 moves nothing here: towers stop with their heads (--holding-until)")
-    if np.any(hypers.ramp_steps > config.steps):
-        raise InputError(f"ramp_steps {hypers.ramp_steps.max()}: more than the {config.steps} steps there are")
+    if np.any(late := hypers.ramp_steps + hypers.ramp_after > config.steps):
+        longest = hypers.ramp_steps[late].max()
+        raise InputError(f"ramp_steps {longest}: more than the {config.steps} steps there are, less ramp_after")
+    if np.any((hypers.ramp_after > 0) & (hypers.ramp_steps == 0)):
+        raise InputError("ramp_after > 0 moves nothing here: it needs --ramp-steps")
     tiers = data["count"].shape[1]
-    for tier in np.unique(hypers.tier):
+    for tier in np.unique([*hypers.tier, *hypers.first_tier]):
         if tier >= tiers or not data["count"][:, tier].all():
             raise InputError(f"tier {tier}: no boards of it in every split; the data has tiers 0 to {tiers - 1}")
 
@@ -136,13 +152,14 @@ def init(key: PRNGKey, hyper: Hyper, config: Config, data: Tree) -> train.TrainS
 
 def settled(hyper: Hyper) -> Hyper:
     """The row as it is once its ramps are done."""
-    return hyper._replace(ramp_from=Hyper().ramp_from, ramp_steps=0)
+    return hyper._replace(ramp_from=Hyper().ramp_from, ramp_steps=0, ramp_after=0)
 
 
 def batch(key: PRNGKey, hyper: Hyper, config: Config, data: Tree, i: jax.Array) -> Noised:
-    """Boards of the row's tier, each under a symmetry of its own, corrupted at t ~ U(0,1) clamped at 1/S."""
+    """Boards of the row's tier at step i, each under a symmetry of its own, corrupted at t ~ U(0,1) clamped at 1/S."""
     board_key, turn_key, time_key, noise_key = jax.random.split(key, 4)
-    start, count = data["start"][0, hyper.tier], data["count"][0, hyper.tier]
+    tier = jnp.where(i < hyper.first_steps, hyper.first_tier, hyper.tier)
+    start, count = data["start"][0, tier], data["count"][0, tier]
     index = start + jax.random.randint(board_key, (config.batch,), 0, count)
     question, answer = data["question"][index], data["answer"][index]
     if "augment" in data:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from gidd_jax import losses, oracle, probes, train
 from gidd_jax.models import two_head
+from gidd_jax.studies import sudoku_branches
 from gidd_jax.studies.sudoku_decoding import decoded
 from gidd_jax.studies.sudoku_model import Noised, evaluation_couplings, measured, measuring, noised, predict, shape
 from gidd_jax.studies.sudoku_settings import Config, Hyper
@@ -20,8 +21,8 @@ def evaluate(
 
     Heads at evenly spread t (losses in nats, accuracies, separation, precision, recall, each by t bin) beside the
     oracle floors; knock-out losses where the heads are joined by a cross path; cosine of the heads' trunk gradients;
-    CKA of the towers; what boards are worth that are completed by each k of ``config.decode`` and by each of
-    ``config.samplers``. Consumes ``key``.
+    CKA of the towers; AUROC of the holding head on ``branch_boards``; what boards are worth that are completed by each
+    k of ``config.decode`` and by each of ``config.samplers``. Consumes ``key``.
     """
     params, config = train.evaluated(state, config), measuring(config)
     dials = evaluation_couplings(hyper, config, state.optim.count)
@@ -49,6 +50,10 @@ def evaluate(
     )
     found |= {name: jnp.asarray(value, jnp.float32) for name, value in floors.items()}
     boards = _boards(hyper, data, split, config.decode_boards)
+    if "branch" in data:
+        decode_key, branch_key = jax.random.split(decode_key)
+        known = jax.tree.map(lambda x: x[split, hyper.tier], data["branch"])
+        found |= sudoku_branches.asked(branch_key, lambda shown: predict(params, config, data, shown, dials), known)
     return found | decoded(decode_key, params, config, data, *boards, dials), {}
 
 
@@ -108,9 +113,13 @@ def _over_batches(function, shown: Noised, size: int) -> Metrics:
 def _knockouts(
     params: Tree, config: Config, data: Tree, shown: Noised, dials: two_head.Couplings, intact: Metrics
 ) -> Metrics:
-    """Loss of each head with what it reads of the other zeroed, or taken from another board, minus its loss intact."""
+    """Loss of each head with what it reads of the other changed, minus its loss intact.
+
+    Zeroed, taken from another board, or, of towers, changed as much as by zeroing in a random direction.
+    """
     found = {}
-    for how in ("zero", "shuffle"):
+    towers = shape(config, data).towers
+    for how in ("zero", "shuffle", "random")[: 1 + towers]:
         broken = measured(predict(params, config, data, shown, dials, cross=how), shown)
         for head in ("jump", "holding"):
             for axis in ("", "/t"):

@@ -39,7 +39,8 @@ def couplings(hyper: Hyper, config: Config, i: jax.Array) -> two_head.Couplings:
     fade out of the gate.
     """
     values = {dial: getattr(hyper, dial) for dial in two_head.Couplings._fields}
-    share = jnp.where(hyper.ramp_steps > 0, i / jnp.maximum(hyper.ramp_steps, 1), 1.0).clip(0.0, 1.0)
+    begun = i - hyper.ramp_after
+    share = jnp.where(hyper.ramp_steps > 0, begun / jnp.maximum(hyper.ramp_steps, 1), 1.0).clip(0.0, 1.0)
     values[config.dial] = hyper.ramp_from + (values[config.dial] - hyper.ramp_from) * share
     values[config.dial] = jnp.where(share < 1, values[config.dial], getattr(hyper, config.dial))
     faded = jnp.where(hyper.truth_steps > 0, i / jnp.maximum(hyper.truth_steps, 1), 0.0).clip(0.0, 1.0)

@@ -41,8 +41,11 @@ class Hyper(NamedTuple):
     weight_decay: Annotated[float, Dial("", 0, 10, "decoupled weight decay (AdamW)")] = 0.0
     b2: Annotated[float, Dial("", 0, 0.99999, "decay of Adam's second moment")] = 0.999
     tier: Annotated[int, Dial("", 0, 1000, "tier of boards trained and evaluated on; 0: all")] = 0
+    first_tier: Annotated[int, Dial("", 0, 1000, "tier of boards trained on before")] = 0
+    first_steps: Annotated[int, Dial("steps", 0, 2**31 - 1, "steps on first_tier before the row's own; 0: none")] = 0
     ramp_from: Annotated[float, Dial("", 0, 1, "value the config's dial starts from")] = 0.0
     ramp_steps: Annotated[int, Dial("steps", 0, 2**31 - 1, "steps the dial takes to its value; 0: at once")] = 0
+    ramp_after: Annotated[int, Dial("steps", 0, 2**31 - 1, "steps at the first value before the ramp begins")] = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Config(OptimConfig):
     dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
     init: str = setting("lecun", "how parameters are drawn; torch: as in the posts", choices=("lecun", "torch"))
     eval_boards: int = setting(256, "held-out boards of an evaluation")
+    eval_tier: str = setting("", "name of the tier that all held-out boards are of (default: the tier of the row)")
+    branch_boards: int = setting(0, "held-out boards of a wrong search branch the holding head is asked of (0: none)")
     decode_boards: int = setting(64, "held-out boards decoded in an evaluation")
     decode: tuple[int, ...] = setting((10, 81), "cells committed a pass, for each decoding")
     decode_by: str = setting("holding", "which cells are committed first", choices=("holding", "confidence"))
@@ -99,6 +104,8 @@ class Config(OptimConfig):
             sudoku_samplers.check(name, self.noise, self.decode_by)
         if self.eval_iterations > 1 and self.iterations == 1:
             raise InputError(f"--eval-iterations {self.eval_iterations}: a model of 1 pass has not learnt to go on")
+        if self.branch_boards and self.noise != "uniform":
+            raise InputError("--branch-boards needs --noise uniform: open cells show random digits, as in training")
         if self.data not in BUNDLED:  # What a file holds is watched by the data fingerprint.
             object.__setattr__(self, "data", files.absolute(self.data))
         for flag, span in (("rating", self.rating), ("clues", self.clues)):
