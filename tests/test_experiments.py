@@ -1,12 +1,15 @@
 """What the scripts conclude, on tables made so that the right answer is known."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import easy_vs_hard, noise_mix
+from experiments import easy_vs_hard_contrasts as contrasts
+from experiments import easy_vs_hard_report as report
+from experiments import noise_mix
 from gidd_jax.studies import language
 
 SEEDS = range(6)
@@ -36,40 +39,70 @@ def test_noise_mix_says_which_mixes_self_correction_helps():
     assert "excess over masked +0.050" in words["uniform"]
 
 
-def factorial(alone, effect, spread=0.002):
-    """Jump losses by t: ``alone`` without coupling, less ``effect[tier, visibility]`` at K = 1."""
+NINE = float(np.log(9))
+
+
+def factorial(alone, effect, spread=0.002, hit=None):
+    """Jump losses by t: ``alone`` without coupling, less ``effect[tier, visibility]`` at K = 1 on any boards.
+
+    ``hit[tier, K]``: the AUROC on wrong branches.
+    """
     rng, lines = np.random.default_rng(1), []
-    tiers = (easy_vs_hard.EASY, easy_vs_hard.HARD)
-    for group, tier, K, seed, bin_ in itertools.product(("g0", "g1"), tiers, (0.0, 1.0), SEEDS, range(10)):
-        own = dict(group=group, tier=tier, attention=K, seed=seed, bin=bin_, row=f"{tier}{K}{seed}", split="test")
-        for head in easy_vs_hard.HEADS:
+    tiers, hit = contrasts.TIERS, hit or {}
+    for group, tier, test, K, seed in itertools.product(("g0", "g1"), tiers, tiers, (0.0, 1.0), SEEDS):
+        own = dict(group=group, tier=tier, test=test, attention=K, seed=seed, row=f"{tier}{K}{seed}", split="test")
+        for head, bin_ in itertools.product(contrasts.HEADS, range(10)):
             gain = effect.get((tier, group), 0.0) if head == "jump" and K else 0.0
-            lines.append(line(metric=f"{head}_loss/t", value=alone - gain + rng.normal(0, spread), **own))
+            value = alone - gain + rng.normal(0, spread)
+            lines.append(line(metric=f"{head}_loss/t", value=value, **own | {"bin": bin_}))
+        for arm, mean in (("branch", hit.get((tier, K), 0.6)), ("random", 0.9)):
+            lines.append(line(metric=f"auroc_{arm}", value=mean + rng.normal(0, spread), **own))
+        for how in ("zero", "random"):
+            for head in contrasts.HEADS:
+                lines.append(line(metric=f"knockout_{how}_{head}", value=K * 0.1 * (how == "zero"), **own))
     return pd.DataFrame(lines)
 
 
 @pytest.mark.parametrize(
     ("alone", "effect", "word"),
     [
-        (1.0, {(easy_vs_hard.HARD, "g0"): 0.1}, "supported"),
-        (1.0, {(easy_vs_hard.HARD, "g0"): 0.1, (easy_vs_hard.EASY, "g0"): 0.1}, "refuted"),
-        (np.log(9), {}, "void"),
+        (1.0, {("search", "g0"): 0.1}, "supported"),
+        (1.0, {("search", "g0"): 0.1, ("singles", "g0"): 0.1}, "refuted"),
+        (NINE, {}, "void"),
     ],
 )
 def test_the_factorial_decides_by_what_was_written_down(alone, effect, word):
     table = factorial(alone, effect)
-    found = easy_vs_hard.contrasts(table)
-    primary, control = easy_vs_hard.verdict(table, found).splitlines()
+    found = contrasts.contrasts(table)
+    primary, control, common = contrasts.verdict(table, found, NINE).splitlines()
     assert word in primary
     assert ("void" if word == "void" else "refuted") in control
-    row = found[(found["visibility"] == "given cells seen") & (found["head"] == "jump")].iloc[0]
-    expected = effect.get((easy_vs_hard.HARD, "g0"), 0) - effect.get((easy_vs_hard.EASY, "g0"), 0)
-    assert abs(row["difference"] - expected) < 0.005
+    rows = found[(found["visibility"] == "given cells seen") & (found["head"] == "jump")]
+    assert list(rows["test"]) == [contrasts.OWN, *contrasts.TIERS]
+    expected = effect.get(("search", "g0"), 0) - effect.get(("singles", "g0"), 0)
+    assert (abs(rows["difference"] - expected) < 0.005).all()
+    told = [float(number) for number in re.findall(r"boards ([+-]\d\.\d+)", common)]
+    np.testing.assert_allclose(told, [expected] * 2, atol=0.005)
 
 
 def test_a_wide_spread_leaves_the_factorial_open():
     table = factorial(1.0, {}, spread=0.2)
-    assert "open" in easy_vs_hard.verdict(table, easy_vs_hard.contrasts(table)).splitlines()[0]
+    assert "open" in contrasts.verdict(table, contrasts.contrasts(table), NINE).splitlines()[0]
+
+
+def test_a_knock_out_and_a_wrong_branch_stand_beside_their_controls():
+    table = factorial(1.0, {}, hit={("search", 1.0): 0.8, ("search", 0.0): 0.7})
+    found = contrasts.orders(table).set_index(["visibility", "measure", "tier", "test", "coupling"])
+    knocked = found.loc[("given cells seen", "knock-out, jump", "search", "search", 1.0)]
+    assert (knocked["value"], knocked["control"], knocked["gap"]) == pytest.approx((0.1, 0.0, 0.1))
+    branch = found.loc[("blind", "AUROC of holding", "search", "singles", 1.0)]
+    assert (branch["value"], branch["control"], branch["gap"]) == pytest.approx((0.8, 0.9, -0.1), abs=0.01)
+    training, coupling = contrasts.detection(table).splitlines()
+    assert "+0.2" in training
+    assert "+0.1" in coupling or "+0.09" in coupling
+    assert training.endswith("above 0")
+    text = report.tell(table, contrasts.contrasts(table), contrasts.orders(table), NINE)
+    assert "+0.100 ±0.000   +0.000 ±0.000   +0.100 ±0.000" in text
 
 
 @pytest.mark.parametrize("name", language.presets)

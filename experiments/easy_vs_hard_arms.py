@@ -1,0 +1,133 @@
+"""Arms of the factorial: does the answer hang on the order of tiers, the volume, the rate, the size or the way K comes?
+
+    python -m experiments.easy_vs_hard_arms curricula --preset tiny --out runs/curricula
+
+  curricula       search alone, singles then search, search then singles, mixed, at equal presentations, tested on
+                  search boards: the posts say that starting easy prevents coupling
+  volume          take-off of both heads in boards seen, coupled or not, on fresh and on few boards over and over; an
+                  uncoupled tower is the one-head control, as it shares no parameter with the other
+  hysteresis      K ramped up and down, at two speeds, after training at its first value
+  sizes           how steeply use of the cross path rises with K, by width: a transition sharpens with size
+  learning_rate   the benefit with the best of three rates for each K, chosen on validation boards
+
+Given cells are seen, 3 seeds. All of it is secondary to ``easy_vs_hard``: no threshold, intervals only.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments import easy_vs_hard_arms_tables as tables
+from experiments.easy_vs_hard import PRESETS, Preset
+from gidd_jax import files, progress, sweep
+from gidd_jax.commands import flags
+from gidd_jax.data.sudoku import label, load, tiers, write_csv
+from gidd_jax.studies import sudoku
+
+SEEDS = range(3)
+Run = Callable[[list[tuple[sudoku.Config, Any]]], pd.DataFrame]
+"""Groups of rows -> their table, trained or found."""
+
+
+def main(arm: str, preset: Preset, out: pathlib.Path, host_devices: int, quiet: bool) -> int:
+    """Trains and tells one arm -> exit status."""
+    flags.prepare_jax(host_devices)
+    bar = progress.quiet if quiet else progress.bar
+    text, table = ARMS[arm](preset, lambda groups: sweep.run(sudoku, groups, out / arm, bar).table, out)
+    files.write_text(out / f"{arm}.txt", text + "\n")
+    files.write(out / f"{arm}.csv", lambda p: table.to_csv(p, index=False, float_format="%.4g"))
+    print(text)
+    return 0
+
+
+def config(preset: Preset, **settings: Any) -> sudoku.Config:
+    """The preset's settings, some replaced; boards of wrong branches are the factorial's alone."""
+    kept = {name: value for name, value in preset.settings.items() if name not in ("branch_boards", "checkpoint_every")}
+    common = dict(data=preset.data, decode=(1,), decode_boards=16, eval_every=kept["steps"])
+    return sudoku.Config(**common | kept | settings)
+
+
+def grid(preset: Preset, **columns: Any) -> Any:
+    return sweep.grid(sudoku, **dict(seed=SEEDS, attention=[0.0, 1.0], learning_rate=preset.learning_rate) | columns)
+
+
+def places(preset: Preset) -> tuple[int, int]:
+    """The tier dial of the easy and of the hard boards."""
+    names = tiers(load(preset.data))[0]
+    return names.index(preset.tiers[0]), names.index(preset.tiers[1])
+
+
+def curricula(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
+    """Both tiers as one file, so that all of it is their mixture."""
+    both, path = load(preset.data, source=preset.tiers), out / "boards.csv"
+    if not path.exists():
+        write_csv(path, both, label(both.question, both.box))
+    names, half = tiers(both)[0], preset.settings["steps"] // 2
+    easy, hard = (names.index(name) for name in preset.tiers)
+    orders = {
+        "search alone": dict(tier=hard),
+        "singles, then search": dict(tier=hard, first_tier=easy, first_steps=half),
+        "search, then singles": dict(tier=easy, first_tier=hard, first_steps=half),
+        "mixed": dict(tier=names.index("all")),
+    }
+    parts = [grid(preset, **order) for order in orders.values()]
+    rows = sweep.rows(sudoku, **{name: np.concatenate([getattr(p, name) for p in parts]) for name in parts[0]._fields})
+    table = run([(config(preset, data=str(path), eval_tier=preset.tiers[1]), rows)])
+    return tables.curricula(table, {(o["tier"], o.get("first_tier", 0)): name for name, o in orders.items()})
+
+
+def volume(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
+    """One tier, a constant rate, evaluations close together; few boards: 160 of them trained on over and over."""
+    steps = preset.settings["steps"]
+    often = dict(source=preset.tiers[1], eval_every=steps // 20, log_every=steps // 60, schedule="constant")
+    configs = [config(preset, **often | dict(eval_boards=256, limit=limit)) for limit in (0, 200)]
+    return tables.volume(run([(each, grid(preset)) for each in configs]), {"g0": "all boards", "g1": "160 boards"})
+
+
+def hysteresis(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
+    """Half the steps at the first value, then the ramp, slow (as many steps) or four times as fast."""
+    steps = preset.settings["steps"] // 2
+    ways = [
+        dict(ramp_from=1.0 - K, attention=K, ramp_steps=steps // s, ramp_after=steps) for s in (1, 4) for K in (1, 0)
+    ]
+    parts = [grid(preset, tier=places(preset)[1], **way) for way in ways]
+    rows = sweep.rows(sudoku, **{name: np.concatenate([getattr(p, name) for p in parts]) for name in parts[0]._fields})
+    fine = config(preset, steps=2 * steps, eval_every=steps // 20, log_every=steps // 20, schedule="constant")
+    return tables.hysteresis(run([(fine, rows)]))
+
+
+def sizes(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
+    """Three widths of the preset's boards and of smaller ones; all tiers."""
+    widest, boards = preset.settings.get("d_model", 128), dict.fromkeys(("4x4", preset.data))
+    shapes = [(board, widest // part) for board in boards for part in (4, 2, 1)]
+    configs = [config(preset, data=board, d_model=width) for board, width in shapes]
+    couplings = grid(preset, attention=[0.1, 0.25, 0.5, 0.75, 1.0])
+    table = run([(each, couplings) for each in configs])
+    return tables.sizes(table, {f"g{g}": shape for g, shape in enumerate(shapes)})
+
+
+def learning_rate(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
+    """A third of the preset's rate, the rate, three times the rate, on both tiers."""
+    rates = [preset.learning_rate * factor for factor in (1 / 3, 1, 3)]
+    easy, hard = places(preset)
+    rows = grid(preset, tier=[easy, hard], learning_rate=rates)
+    return tables.learning_rate(run([(config(preset), rows)]), {easy: "singles", hard: "search"})
+
+
+ARMS = {arm.__name__: arm for arm in (curricula, volume, hysteresis, sizes, learning_rate)}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arm", choices=tuple(ARMS))
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/easy_vs_hard_arms"))
+    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU devices to share the rows among")
+    parser.add_argument("--quiet", action="store_true")
+    given = parser.parse_args()
+    sys.exit(main(given.arm, PRESETS[given.preset], given.out, given.host_devices, given.quiet))

@@ -1,0 +1,132 @@
+"""What the arms of the factorial tell: a sweep's table in, lines for people and a table out."""
+
+import numpy as np
+import pandas as pd
+
+from experiments.easy_vs_hard_contrasts import HIGH_T, OWN, TIERS, benefits, losses
+from gidd_jax.analysis import Interval, final, loop_area, mean_interval, sharpening, take_off_times
+
+Told = tuple[str, pd.DataFrame]
+SHAPE = ["arm", "coupling", "measure"]
+
+
+def curricula(table: pd.DataFrame, names: dict[tuple[int, int], str]) -> Told:
+    """By order of tiers, named by (tier, first_tier): the benefit of K = 1 to each head and the knock-outs."""
+    order = [names[pair] for pair in zip(table["tier"], table["first_tier"], strict=True)]
+    table = table.assign(arm=order, tier="search", test="search")
+    gains, found = {}, []
+    for name in names.values():
+        rows = table[table["arm"] == name]
+        for head in ("jump", "holding"):
+            loss = losses(rows, "g0", head)
+            gains[name, head] = (loss["search", "search", 0.0] - loss["search", "search", 1.0]).to_numpy()
+            found += [_line(name, K, f"{head} loss", loss["search", "search", K]) for K in (0.0, 1.0)]
+            found += [_line(name, 1.0, f"{head} benefit", gains[name, head])]
+            found += [
+                _line(name, 1.0, f"{head} benefit - search alone's", gains[name, head] - gains["search alone", head])
+            ]
+            zero, random = (_scalar(rows, f"knockout_{how}_{head}") for how in ("zero", "random"))
+            found += [_line(name, 1.0, f"{head} knock-out - random change", zero[1.0] - random[1.0])]
+        found += [_line(name, 1.0, "tower CKA", _scalar(rows, "tower_cka")[1.0])]
+    return _told(found, "tested on boards that need search")
+
+
+def volume(table: pd.DataFrame, names: dict[str, str]) -> Told:
+    """Take-off of each head in boards seen, by coupling and by how many boards there are; differences by seed."""
+    rows = table[(table["split"] == "validation") & (table["bin"] == -1)]
+    found = []
+    for group, name in names.items():
+        for head, measure in (("jump", "jump_loss"), ("holding", "holding_loss")):
+            own = rows[(rows["group"] == group) & (rows["metric"] == measure)]
+            curves = own.pivot_table(index=["attention", "seed"], columns="boards", values="value")
+            times = pd.Series(take_off_times(curves.columns.to_numpy(float), curves.to_numpy()), curves.index)
+            found += [_line(name, K, f"{head} take-off (boards)", times[K]) for K in (0.0, 1.0)]
+            found += [_line(name, 1.0, f"{head} take-off - K = 0's (boards)", times[1.0] - times[0.0])]
+            found += [_line(name, K, f"{head} loss at the end", curves.loc[K].iloc[:, -1]) for K in (0.0, 1.0)]
+    return _told(found, "a take-off that is not seen counts in no mean; n says how many were")
+
+
+def hysteresis(table: pd.DataFrame) -> Told:
+    """Area between the ways down and up, by speed: knock-out and CKA against the K that the dial had."""
+    rows = table[(table["split"] == "validation") & (table["bin"] == -1) & (table["step"] >= table["ramp_after"])]
+    share = ((rows["step"] - rows["ramp_after"]) / rows["ramp_steps"]).round(9)
+    rows = rows[share <= 1]
+    K = rows["ramp_from"] + (rows["attention"] - rows["ramp_from"]) * share[share <= 1]
+    rows, found = rows.assign(K=K.round(6)), []
+    for steps, own in rows.groupby("ramp_steps"):
+        for measure in ("knockout_zero_jump", "knockout_zero_holding", "tower_cka", "jump_loss", "holding_loss"):
+            curves = own[own["metric"] == measure].pivot_table(index=["attention", "seed"], columns="K", values="value")
+            up, down = curves.loc[1.0], curves.loc[0.0]
+            area = loop_area(curves.columns.to_numpy(float), up.to_numpy(), down.to_numpy())
+            found.append(_line_of(f"ramp of {steps:g} steps", np.nan, f"area, {measure.replace('_', ' ')}", area))
+            middle = min(curves.columns, key=lambda k: abs(k - 0.5))
+            found.append(_line(f"ramp of {steps:g} steps", middle, f"down - up, {measure}", down[middle] - up[middle]))
+    return _told(found, "an area that stays as the ramp slows is hysteresis, one that shrinks is lag")
+
+
+def sizes(table: pd.DataFrame, shapes: dict[str, tuple[str, int]]) -> Told:
+    """Knock-out of the jump by K for each board and width, and whether its rise sharpens with the width."""
+    found, curves = [], {}
+    for group, (board, width) in shapes.items():
+        used = _scalar(table[table["group"] == group], "knockout_zero_jump")
+        curves.setdefault(board, {})[width] = used.to_numpy()
+        found += [_line(f"{board} width {width}", K, "knock-out, jump", used[K]) for K in used]
+    couplings = np.array(list(used.columns), float)
+    for board, by_width in curves.items():
+        found.append(
+            _line_of(board, np.nan, "power of the width in max d ln r / dK", sharpening(couplings, by_width).exponent)
+        )
+    return _told(found, "no transition where the power's interval holds 0")
+
+
+def learning_rate(table: pd.DataFrame, known: dict[int, str]) -> Told:
+    """Jump loss by rate, and benefit and D at the best rate of each tier and K, chosen on validation boards."""
+    table = table.assign(tier=table["tier"].map(known), test=table["tier"].map(known))
+    rates, found, kept = np.sort(table["learning_rate"].unique()), [], []
+    by_split = {split: table[table["split"] == split] for split in ("validation", "test")}
+    by_rate = {
+        split: {rate: losses(rows[rows["learning_rate"] == rate], "g0", "jump") for rate in rates}
+        for split, rows in by_split.items()
+    }
+    for key in by_rate["test"][rates[0]].columns:
+        best = min(rates, key=lambda rate: by_rate["validation"][rate][key].mean())
+        found += [
+            _line(f"{key[0]}, rate {rate:.2g}", key[2], "jump loss", by_rate["test"][rate][key]) for rate in rates
+        ]
+        found += [_line(f"{key[0]}, best rate", key[2], f"jump loss at {best:.2g}", by_rate["test"][best][key])]
+        kept.append(by_rate["test"][best][key])
+    tuned = pd.concat(kept, axis=1)
+    tuned.columns = pd.MultiIndex.from_tuples(tuned.columns)
+    strongest = max(K for *_, K in tuned)
+    gains = dict(zip(TIERS, benefits(tuned, OWN, strongest), strict=True))
+    found += [_line(f"{tier}, best rate", strongest, "jump benefit", gain) for tier, gain in gains.items()]
+    found += [_line("best rate", strongest, "D = search - singles", gains["search"] - gains["singles"])]
+    return _told(found, f"t in bins {HIGH_T.min()} to {HIGH_T.max()} of 10; rates chosen on validation boards")
+
+
+def _scalar(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A metric's final value, [seed] x [K]."""
+    rows = final(table)
+    rows = rows[(rows["metric"] == metric) & (rows["bin"] == -1)]
+    return rows.pivot_table(index="seed", columns="attention", values="value")
+
+
+def _line(arm: str, K: float, measure: str, values: pd.Series | np.ndarray) -> dict[str, object]:
+    return _line_of(arm, K, measure, mean_interval(values))
+
+
+def _line_of(arm: str, K: float, measure: str, found: Interval) -> dict[str, object]:
+    return {"arm": arm, "coupling": K, "measure": measure} | found._asdict()
+
+
+def _told(found: list[dict[str, object]], note: str) -> Told:
+    """An aligned line each, and the table."""
+    wide = [max(len(str(line[name])) for line in found) + 2 for name in ("arm", "measure")]
+    lines = []
+    for line in found:
+        K = "" if np.isnan(line["coupling"]) else f"K {line['coupling']:g}"
+        told = f"{line['mean']:+.4g} [{line['low']:+.4g}, {line['high']:+.4g}]"
+        lines.append(f"{line['arm']:{wide[0]}}{K:8}{line['measure']:{wide[1]}}{told}  n {line['n']}")
+    return "\n".join(
+        [*lines, f"mean and 95 % interval over seeds, paired; losses in nats a cell; {note}"]
+    ), pd.DataFrame(found)

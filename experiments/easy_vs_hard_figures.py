@@ -1,0 +1,72 @@
+"""The factorial drawn: benefit and D against coupling, benefit by t, knock-outs and wrong branches beside controls."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.easy_vs_hard_contrasts import HEADS, OWN, TIERS, VISIBILITY, losses
+from gidd_jax.analysis import mean_interval
+
+HUES = {"singles": "#0072B2", "search": "#D55E00"}
+
+
+def drawn(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, boards: str) -> Figure:
+    """A row of panels a visibility."""
+    figure = Figure(figsize=(15, 6.4), layout="constrained")
+    axes = figure.subplots(2, 5)
+    for line, (group, seen) in zip(axes, VISIBILITY.items(), strict=True):
+        for ax, head in zip(line, HEADS, strict=False):
+            _benefit(ax, found[(found["visibility"] == seen) & (found["head"] == head) & (found["test"] == OWN)])
+            ax.set_ylabel(f"{head}: benefit (nats per cell)")
+        _by_t(line[2], table, group)
+        here = ordered[ordered["visibility"] == seen]
+        _order(line[3], here[(here["measure"] == "knock-out, jump") & (here["tier"] == here["test"])])
+        line[3].set_ylabel("jump loss added (nats)")
+        _order(line[4], here[(here["measure"] == "AUROC of holding") & (here["test"] == "search")])
+        line[4].set_ylabel("AUROC on search boards (probability)")
+        line[4].axhline(0.5, color="0.5", lw=0.8)
+        for ax in line:
+            ax.set_title(seen, size=10)
+            if ax is not line[2]:
+                ax.set_xlabel("coupling K (dimensionless)")
+            if ax is not line[4]:
+                ax.axhline(0, color="0.5", lw=0.8)
+            ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[0, [0, 2, 3, 4]]:
+        ax.legend(fontsize=7.5, frameon=False)
+    seeds = found["seeds"].iloc[0]
+    figure.suptitle(
+        f"Does coupling pay on boards that need search? {boards}, mean and 95 % t interval, {seeds} seeds", size=11
+    )
+    return figure
+
+
+def _benefit(ax: Axes, rows: pd.DataFrame) -> None:
+    for (tier, hue), name in zip(HUES.items(), ("easy", "hard"), strict=True):
+        look = dict(fmt="o-", ms=4, capsize=2, color=hue, label=f"B, {tier}")
+        ax.errorbar(rows["coupling"], rows[f"benefit_{name}"], rows[f"{name}_half"], **look)
+    ax.fill_between(rows["coupling"], rows["low"], rows["high"], color="0.6", alpha=0.3, lw=0)
+    ax.plot(rows["coupling"], rows["difference"], "k--", lw=1.2, label="D = search − singles")
+
+
+def _by_t(ax: Axes, table: pd.DataFrame, group: str) -> None:
+    curves = [losses(table, group, "jump", np.array([b])) for b in range(10)]
+    strongest = max(K for *_, K in curves[0].columns)
+    for tier in TIERS:
+        each = [mean_interval(curve[tier, tier, 0.0] - curve[tier, tier, strongest]) for curve in curves]
+        mean, low, high = (np.array([getattr(found, part) for found in each]) for part in ("mean", "low", "high"))
+        ax.plot(t := np.arange(10) / 10 + 0.05, mean, "o-", ms=3, color=HUES[tier], label=tier)
+        ax.fill_between(t, low, high, color=HUES[tier], alpha=0.15, lw=0)
+    ax.set(xlabel="noise level t (probability)", ylabel=f"jump: benefit at K = {strongest:g} (nats per cell)")
+
+
+def _order(ax: Axes, rows: pd.DataFrame) -> None:
+    """A measure in full lines, its control in broken ones."""
+    control = "random change" if rows["measure"].str.startswith("knock").all() else "random cells wrong"
+    measure = "path zeroed" if control == "random change" else "wrong branch"
+    for tier in TIERS:
+        own = rows[rows["tier"] == tier]
+        look = dict(ms=4, capsize=2, color=HUES[tier])
+        ax.errorbar(own["coupling"], own["value"], own["value_half"], fmt="o-", label=f"{tier}, {measure}", **look)
+        ax.errorbar(own["coupling"], own["control"], own["control_half"], fmt="s:", label=f"{tier}, {control}", **look)
