@@ -84,20 +84,21 @@ def curricula(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.Data
 def volume(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
     """One tier, a constant rate, evaluations close together; few boards: 160 of them trained on over and over."""
     steps = preset.settings["steps"]
-    often = dict(source=preset.tiers[1], eval_every=steps // 20, log_every=steps // 60, schedule="constant")
-    configs = [config(preset, **often | dict(eval_boards=256, limit=limit)) for limit in (0, 200)]
+    often = dict(source=preset.tiers[1], eval_every=steps // 150 * 10, eval_boards=128, schedule="constant")
+    configs = [config(preset, **often, limit=limit) for limit in (0, 200)]
     return tables.volume(run([(each, grid(preset)) for each in configs]), {"g0": "all boards", "g1": "160 boards"})
 
 
 def hysteresis(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
     """Half the steps at the first value, then the ramp, slow (as many steps) or four times as fast."""
-    steps = preset.settings["steps"] // 2
+    # Evaluations fall on the same K on the way up and down.
+    steps = preset.settings["steps"] // 160 * 80
     ways = [
         dict(ramp_from=1.0 - K, attention=K, ramp_steps=steps // s, ramp_after=steps) for s in (1, 4) for K in (1, 0)
     ]
     parts = [grid(preset, tier=places(preset)[1], **way) for way in ways]
     rows = sweep.rows(sudoku, **{name: np.concatenate([getattr(p, name) for p in parts]) for name in parts[0]._fields})
-    fine = config(preset, steps=2 * steps, eval_every=steps // 20, log_every=steps // 20, schedule="constant")
+    fine = config(preset, steps=2 * steps, eval_every=steps // 8, eval_boards=128, schedule="constant")
     return tables.hysteresis(run([(fine, rows)]))
 
 

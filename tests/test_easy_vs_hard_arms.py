@@ -1,0 +1,93 @@
+"""What the arms of the factorial tell, on tables made so that the right answer is known."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import easy_vs_hard_arms_tables as tables
+
+SEEDS = range(3)
+
+
+def table(lines):
+    usual = dict(row="a", group="g0", step=8, boards=80, split="test", bin=-1, attention=0.0, tier=2)
+    return pd.DataFrame([usual | each for each in lines])
+
+
+def by_t(value, **own):
+    return [dict(metric=f"{head}_loss/t", bin=b, value=value, **own) for head in ("jump", "holding") for b in range(10)]
+
+
+def told(found):
+    return found.set_index(["arm", "coupling", "measure"])["mean"]
+
+
+def test_curricula_are_compared_with_search_alone_by_seed():
+    names, gains, lines = {(2, 0): "search alone", (2, 3): "singles, then search"}, {0: 0.1, 3: 0.3}, []
+    for first, K, seed in itertools.product(gains, (0.0, 1.0), SEEDS):
+        own = dict(first_tier=first, attention=K, seed=seed)
+        lines += by_t(1.0 + seed - K * gains[first], **own)
+        for how, head in itertools.product(("zero", "random"), ("jump", "holding")):
+            lines.append(dict(metric=f"knockout_{how}_{head}", value=K * (0.5 if how == "zero" else 0.2), **own))
+        lines.append(dict(metric="tower_cka", value=0.4, **own))
+    text, found = tables.curricula(table(lines), names)
+    mean = told(found)
+    assert mean["singles, then search", 1.0, "jump benefit"] == pytest.approx(0.3)
+    assert mean["singles, then search", 1.0, "jump benefit - search alone's"] == pytest.approx(0.2)
+    assert mean["search alone", 1.0, "holding knock-out - random change"] == pytest.approx(0.3)
+    assert "+0.2 [+0.2, +0.2]" in text
+
+
+def test_take_off_is_told_in_boards_and_paired():
+    boards, lines = np.arange(0, 2000, 100), []
+    for group, K, seed, head in itertools.product(("g0", "g1"), (0.0, 1.0), SEEDS, ("jump", "holding")):
+        at = 950 + 10 * seed - 300 * (K > 0) * (head == "holding")
+        for seen in boards:
+            own = dict(group=group, attention=K, seed=seed, boards=seen, split="validation", metric=f"{head}_loss")
+            lines.append(dict(value=1.0 if seen < at else 0.5, **own))
+    mean = told(tables.volume(table(lines), {"g0": "all", "g1": "few"})[1])
+    assert mean["few", 1.0, "holding take-off - K = 0's (boards)"] == pytest.approx(-300, abs=1)
+    assert mean["all", 1.0, "jump take-off - K = 0's (boards)"] == 0
+    assert mean["all", 0.0, "jump loss at the end"] == 0.5
+
+
+@pytest.mark.parametrize("width", [0.0, 0.25])
+def test_a_loop_is_measured_against_the_value_the_dial_had(width):
+    lines = []
+    for end, speed, seed, done in itertools.product((0.0, 1.0), (8, 4), SEEDS, range(9)):
+        own = dict(attention=end, ramp_from=1 - end, ramp_steps=speed, ramp_after=10, seed=seed, split="validation")
+        K = (1 - end) + (2 * end - 1) * min(done / speed, 1)
+        value = K + width * (end == 0)
+        for metric in ("knockout_zero_jump", "knockout_zero_holding", "tower_cka", "jump_loss", "holding_loss"):
+            lines.append(dict(metric=metric, value=value, step=10 + done, **own))
+            lines.append(dict(metric=metric, value=99.0, step=5, **own))  # before the ramp
+    mean = told(tables.hysteresis(table(lines))[1]).droplevel("coupling")
+    for speed in (4, 8):
+        assert mean[f"ramp of {speed} steps", "area, tower cka"] == pytest.approx(width)
+        assert mean[f"ramp of {speed} steps", "down - up, jump_loss"] == pytest.approx(width)
+
+
+def test_a_rise_that_steepens_with_the_width_is_found():
+    rng, lines = np.random.default_rng(0), []
+    shapes = {f"g{i}": ("4x4", width) for i, width in enumerate((8, 16, 32))}
+    for (group, (_, width)), K, seed in itertools.product(shapes.items(), (0.1, 0.25, 0.5, 0.75, 1.0), SEEDS):
+        value = np.exp(width * (K - 1) / 8) + rng.normal(0, 1e-6)
+        lines.append(dict(group=group, attention=K, seed=seed, metric="knockout_zero_jump", value=value))
+    mean = told(tables.sizes(table(lines), shapes)[1]).droplevel("coupling")
+    assert mean["4x4", "power of the width in max d ln r / dK"] == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_best_rate_is_chosen_on_validation_and_told_on_test():
+    lines = []
+    better = {(1, 0.0): 0.1, (1, 1.0): 0.3, (2, 0.0): 0.1, (2, 1.0): 0.3}
+    for tier, K, rate, seed, split in itertools.product((1, 2), (0.0, 1.0), (0.1, 0.3), SEEDS, ("validation", "test")):
+        value = 1.0 if rate == better[tier, K] else 2.0
+        if split == "test":
+            value = (1.0 if rate == 0.1 else 0.8) - 0.1 * K * (tier == 2)
+        lines += by_t(value, tier=tier, attention=K, learning_rate=rate, seed=seed, split=split)
+    mean = told(tables.learning_rate(table(lines), {1: "singles", 2: "search"})[1])
+    assert mean["search, best rate", 1.0, "jump loss at 0.3"] == pytest.approx(0.7)
+    assert mean["singles, best rate", 1.0, "jump benefit"] == pytest.approx(0.2)
+    assert mean["best rate", 1.0, "D = search - singles"] == pytest.approx(0.1)
