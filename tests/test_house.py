@@ -24,12 +24,12 @@ ORDER = """
     optim train sampling likelihood
     checkpoint metrics progress
     program ledger memory writer sweep export weights
-    analysis plotting plotting_samplers plotting_transitions
+    analysis plotting plotting_pairs plotting_samplers plotting_transitions
     studies
     commands cli
 """.split()
 
-HEAVY = {"analysis": "jax", "plotting": "jax", "plotting_samplers": "jax", "plotting_transitions": "jax"}
+HEAVY = dict.fromkeys(("analysis", "plotting", "plotting_pairs", "plotting_samplers", "plotting_transitions"), "jax")
 
 
 def room(path):

@@ -14,8 +14,10 @@ from gidd_jax.analysis.derive import (
     with_derived,
 )
 from gidd_jax.analysis.finite_size import Collapse, collapse, incoherent_r, subcritical_square
+from gidd_jax.analysis.internal import Gaps, effective_dimension, expected_inflation, mode_gaps
 from gidd_jax.analysis.intervals import Interval, bootstrap_interval, intervals_by, mean_interval, paired_interval
 from gidd_jax.analysis.oscillators import curve, describe, format_transition, found_transition, ramp, systems
+from gidd_jax.analysis.pairs import Midpoint, commitment, commitments, format_pairs, midpoint
 from gidd_jax.analysis.sigmoid import SigmoidFit, bootstrap_midpoint, fit_sigmoid
 from gidd_jax.analysis.spectrum import Bands, ModeEnergies, effective_rank, mode_bands, mode_energies, rankme
 from gidd_jax.analysis.summary import (
@@ -51,7 +53,9 @@ __all__ = [
     "Bands",
     "Collapse",
     "Equivalence",
+    "Gaps",
     "Interval",
+    "Midpoint",
     "ModeEnergies",
     "PowerLaw",
     "Sharpening",
@@ -67,14 +71,19 @@ __all__ = [
     "bootstrap_midpoint",
     "change_points",
     "collapse",
+    "commitment",
+    "commitments",
     "crossings",
     "curve",
     "describe",
     "describe_replicas",
+    "effective_dimension",
     "effective_rank",
     "equivalence",
+    "expected_inflation",
     "final",
     "fit_sigmoid",
+    "format_pairs",
     "format_summary",
     "format_transition",
     "found_transition",
@@ -87,8 +96,10 @@ __all__ = [
     "mean_interval",
     "metric_name",
     "metric_unit",
+    "midpoint",
     "mode_bands",
     "mode_energies",
+    "mode_gaps",
     "paired_bootstrap",
     "paired_interval",
     "permutation_test",

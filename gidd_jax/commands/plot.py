@@ -19,12 +19,14 @@ VIEWS = {
     "sudoku": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting_samplers:save_all"),
     "language": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
     "kuramoto": ("gidd_jax.analysis:format_transition", "gidd_jax.plotting_transitions:save_all"),
+    "syncgap": ("gidd_jax.analysis:format_pairs", "gidd_jax.plotting_pairs:save_all"),
 }
 
 SPLITS = {
     "class": "held-out grids are no symmetry of a training grid",
     "document": "a tenth of the documents is held out, near-duplicates together",
     "position": "the last tenth of the text is held out",
+    "image": "held-out images are not training images",
     "grid": "held-out grids are not training grids (symmetries of them may be; augmentation is off)",
 }
 
