@@ -25,6 +25,11 @@ ORDERS = {
 ALONE = ("tower_cka", "jump_accuracy", "holding_loss", "separation", "cell_accuracy@1", "puzzle_accuracy@1")
 
 
+def visible(table: pd.DataFrame) -> dict[str, str]:
+    """Groups of the table -> what their models see."""
+    return {group: seen for group, seen in VISIBILITY.items() if (table["group"] == group).any()}
+
+
 def losses(table: pd.DataFrame, group: str, head: str, bins: np.ndarray = HIGH_T) -> pd.DataFrame:
     """Final loss over the bins of t, [seed] x [tier, test, K], nats a cell: a bin weighs as its resampled cells do."""
     rows = final(table)
@@ -44,7 +49,7 @@ def benefits(loss: pd.DataFrame, test: str, K: float) -> list[np.ndarray]:
 def contrasts(table: pd.DataFrame) -> pd.DataFrame:
     """Benefit by training tier and their difference D, paired by seed: every visibility, head, test tier, coupling."""
     lines = []
-    for group, seen in VISIBILITY.items():
+    for group, seen in visible(table).items():
         for head in HEADS:
             loss = losses(table, group, head)
             for test in (OWN, *TIERS):
@@ -88,12 +93,12 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_t(table: pd.DataFrame) -> pd.DataFrame:
-    """Losses, accuracy, separation and knock-outs by t bin: mean and interval over seeds."""
-    last = final(table)
+    """Losses, accuracy, separation and knock-outs by t bin on the own tier: mean and interval over seeds."""
+    last = final(table[table["tier"] == table["test"]])
     shown = ("jump_loss", "jump_accuracy", "holding_loss", "separation", *ORDERS["knock-out, jump"])
     shown += ORDERS["knock-out, holding"]
     rows = last[last["metric"].isin([f"{name}/t" for name in shown])]
-    found = intervals_by(rows, ["metric", "group", "tier", "test", "attention", "bin"])
+    found = intervals_by(rows, ["metric", "group", "tier", "attention", "bin"])
     return found.assign(group=found["group"].map(VISIBILITY)).rename(columns={"group": "visibility"})
 
 
@@ -101,7 +106,7 @@ def verdict(table: pd.DataFrame, found: pd.DataFrame, chance: float) -> str:
     """What was decided by the thresholds written down; ``chance`` is the loss of a jump head that knows nothing."""
     strongest = found[found["coupling"] == found["coupling"].max()].set_index(["visibility", "head", "test"])
     lines = []
-    for group, seen in VISIBILITY.items():
+    for group, seen in visible(table).items():
         alone = losses(table, group, "jump").xs(0.0, axis=1, level="attention").mean()
         above = chance - max(alone[tier, tier] for tier in TIERS)
         claim = "primary contrast" if group == "g0" else "control, predicted 0"

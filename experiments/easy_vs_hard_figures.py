@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.easy_vs_hard_contrasts import HEADS, OWN, TIERS, VISIBILITY, losses
+from experiments.easy_vs_hard_contrasts import HEADS, OWN, TIERS, losses, visible
 from gidd_jax.analysis import mean_interval
 
 HUES = {"singles": "#0072B2", "search": "#D55E00"}
@@ -13,9 +13,10 @@ HUES = {"singles": "#0072B2", "search": "#D55E00"}
 
 def drawn(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, boards: str) -> Figure:
     """A row of panels a visibility."""
-    figure = Figure(figsize=(15, 6.4), layout="constrained")
-    axes = figure.subplots(2, 5)
-    for line, (group, seen) in zip(axes, VISIBILITY.items(), strict=True):
+    seen_by = visible(table)
+    figure = Figure(figsize=(15, 3.2 * len(seen_by)), layout="constrained")
+    axes = figure.subplots(len(seen_by), 5, squeeze=False)
+    for line, (group, seen) in zip(axes, seen_by.items(), strict=True):
         for ax, head in zip(line, HEADS, strict=False):
             _benefit(ax, found[(found["visibility"] == seen) & (found["head"] == head) & (found["test"] == OWN)])
             ax.set_ylabel(f"{head}: benefit (nats per cell)")
@@ -33,8 +34,9 @@ def drawn(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, board
             if ax is not line[4]:
                 ax.axhline(0, color="0.5", lw=0.8)
             ax.spines[["top", "right"]].set_visible(False)
-    for ax in axes[0, [0, 2, 3, 4]]:
-        ax.legend(fontsize=7.5, frameon=False)
+    for ax, place in zip(axes[0, [0, 2, 3, 4]], ("upper left", "upper right", "upper left", "upper left"), strict=True):
+        ax.margins(y=0.3)
+        ax.legend(fontsize=7.5, frameon=False, loc=place)
     seeds = found["seeds"].iloc[0]
     figure.suptitle(
         f"Does coupling pay on boards that need search? {boards}, mean and 95 % t interval, {seeds} seeds", size=11
@@ -68,5 +70,7 @@ def _order(ax: Axes, rows: pd.DataFrame) -> None:
     for tier in TIERS:
         own = rows[rows["tier"] == tier]
         look = dict(ms=4, capsize=2, color=HUES[tier])
-        ax.errorbar(own["coupling"], own["value"], own["value_half"], fmt="o-", label=f"{tier}, {measure}", **look)
-        ax.errorbar(own["coupling"], own["control"], own["control_half"], fmt="s:", label=f"{tier}, {control}", **look)
+        ax.errorbar(own["coupling"], own["value"], own["value_half"], fmt="o-", **look)
+        ax.errorbar(own["coupling"], own["control"], own["control_half"], fmt="s:", **look)
+    for label, marks in ((measure, "o-"), (control, "s:")):
+        ax.plot([], [], marks, ms=4, color="0.3", label=label)

@@ -7,10 +7,10 @@ from experiments.easy_vs_hard_contrasts import (
     ORDERS,
     OWN,
     TIERS,
-    VISIBILITY,
     detection,
     losses,
     verdict,
+    visible,
 )
 from gidd_jax.analysis import final
 
@@ -26,7 +26,7 @@ def alone(table: pd.DataFrame, chance: float) -> str:
     lines = [f"without coupling: loss at t in [.6, 1] (nats a cell; chance {chance:.3f}), cells right at k = 1"]
     last = final(table)
     right = last[(last["metric"] == "cell_accuracy@1") & (last["attention"] == 0)]
-    for group, seen in VISIBILITY.items():
+    for group, seen in visible(table).items():
         for tier in TIERS:
             for test in TIERS:
                 parts = [f"{head} {losses(table, group, head)[tier, test, 0.0].mean():.3f}" for head in HEADS]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments import easy_vs_hard_contrasts as contrasts
+from experiments import easy_vs_hard_figures as figures
 from experiments import easy_vs_hard_report as report
 from experiments import noise_mix
 from gidd_jax.studies import language
@@ -88,6 +89,18 @@ def test_the_factorial_decides_by_what_was_written_down(alone, effect, word):
 def test_a_wide_spread_leaves_the_factorial_open():
     table = factorial(1.0, {}, spread=0.2)
     assert "open" in contrasts.verdict(table, contrasts.contrasts(table), NINE).splitlines()[0]
+
+
+def test_a_run_may_hold_the_seeing_models_alone():
+    table = factorial(1.0, {("search", "g0"): 0.1})
+    table = table[table["group"] == "g0"]
+    found, ordered = contrasts.contrasts(table), contrasts.orders(table)
+    text = report.tell(table, found, ordered, NINE)
+    assert "blind" not in text
+    assert "primary contrast, given cells seen: D = +0.1" in text
+    axes = figures.drawn(table, found, ordered, "boards").axes
+    assert len(axes) == 5
+    assert all("(" in ax.get_xlabel() and "(" in ax.get_ylabel() for ax in axes)
 
 
 def test_a_knock_out_and_a_wrong_branch_stand_beside_their_controls():
