@@ -12,8 +12,9 @@ import pytest
 from gidd_jax import analysis, cli, plotting_pairs, sweep
 from gidd_jax.analysis import internal
 from gidd_jax.errors import InputError
+from gidd_jax.models import dit_image
 from gidd_jax.sampling import replicas
-from gidd_jax.studies import syncgap
+from gidd_jax.studies import syncgap, syncgap_theory
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "sync_modes.npz"
 
@@ -160,6 +161,31 @@ def test_cosine_bands_tell_smooth_from_rough():
     noise = jax.random.normal(jax.random.key(0), (200, side**2, 3))
     parts = np.asarray(replicas.cosine_bands(noise)).sum(1)
     np.testing.assert_allclose(parts / float(jnp.square(noise).sum()), 1 / 3, atol=0.01)
+
+
+# ---------------------------------------------------------------- the linear theory on a model
+
+
+@pytest.mark.slow
+def test_paths_of_every_block_add_up_and_fixed_weights_route_alone():
+    shape = dit_image.DitImageConfig(4, classes=2, layers=3, d_model=8, heads=2)
+    fresh = dit_image.init(jax.random.key(0), shape)
+    # adaLN-Zero starts with all gates shut: open them.
+    params = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), fresh)
+    modes = jax.random.normal(jax.random.key(1), (2, 3, 4, 8))
+    modes = modes / jnp.sqrt(jnp.square(modes).sum((2, 3), keepdims=True))
+    x = jax.random.normal(jax.random.key(2), (2, 1, 4, 4))
+    terms = jax.jit(lambda params, g: syncgap_theory.block_terms(params, shape, x, 500, 1, g, modes))
+    apart, joined = (jax.tree.map(np.asarray, terms(params, jnp.float32(g))) for g in (0.0, 1.0))
+    assert apart.error.max() < 1e-5 and joined.error.max() < 1e-5
+    np.testing.assert_allclose(apart.chi, joined.chi, atol=1e-6)
+    assert np.abs(apart.pi).min() > 1e-5 and np.abs(apart.feed - joined.feed).max() < 1e-6
+    # Keys and queries that see nothing: all weights are even whatever comes, and nothing is left of their path.
+    qkv = params["blocks"]["qkv"]
+    blind = {name: value.at[..., :16].set(0.0) for name, value in qkv.items()}
+    even = jax.tree.map(np.asarray, terms(params | {"blocks": params["blocks"] | {"qkv": blind}}, jnp.float32(0.3)))
+    np.testing.assert_allclose(even.pi, 0, atol=1e-6)
+    assert np.abs(even.chi).max() > 1e-3
 
 
 # ---------------------------------------------------------------- what the table says

@@ -113,7 +113,7 @@ class _DitImage(nn.Module):
 
     def __call__(self, x, t_B, label_B, g_LxB, watch, beside):
         c = self.config
-        condition = jax.nn.silu(self.time(t_B) + self.label[label_B])
+        condition = self.conditioned(t_B, label_B)
         condition = condition.reshape((1,) * (x.ndim - 4) + condition.shape)
         tokens = self.patch(cut(x, c.patch))
         tokens += jnp.asarray(positions(c.side, c.d_model), FLOAT32).reshape((1,) * (x.ndim - 3) + (-1, c.d_model))
@@ -131,6 +131,9 @@ class _DitImage(nn.Module):
         )
         tokens, seen = layers(self.blocks, tokens, condition, g_LxB, beside)
         return pasted(self.head(self.norm(tokens, *parts(self.modulation(condition), 2))), c.side, c.patch), seen
+
+    def conditioned(self, t_B, label_B):
+        return jax.nn.silu(self.time(t_B) + self.label[label_B])
 
 
 @lru_cache(maxsize=64)
@@ -202,6 +205,18 @@ def watched(
     if not config.learned_variance:
         return Guess(out, -1.0), seen
     return Guess(*jnp.split(out, 2, axis=-3)), seen
+
+
+def conditioned(
+    params: Tree,
+    config: DitImageConfig,
+    t: Float[ArrayLike, "*rows"] | Int[ArrayLike, "*rows"],
+    label: Int[ArrayLike, "*rows2"],
+    batch: int,
+) -> Float[Array, "B D"]:
+    """silu(step + class), what every block's shifts, scales and gates are linear in."""
+    t, label = (jnp.broadcast_to(jnp.asarray(value), (batch,)) for value in (t, label))
+    return _DitImage(config, False).apply({"params": params}, t.astype(FLOAT32), label, method="conditioned")
 
 
 def guided(
