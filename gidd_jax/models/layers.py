@@ -159,8 +159,8 @@ class Attention(nn.Module):
     def __call__(self, x_TxBxSxD: Float[Array, "T B S D"], g: Float[Array, ""]) -> Float[Array, "T B S D"]:
         towers, batch, cells, width = x_TxBxSxD.shape
         qkv = Dense(3 * width, self.dtype, name="qkv")(x_TxBxSxD)
-        qkv = qkv.reshape(towers, batch, cells, 3, self.heads, width // self.heads)
-        q, k, v = qkv.transpose(3, 0, 1, 4, 2, 5)  # each [T,B,H,S,D/H]
+        by_head = (towers, batch, cells, self.heads, width // self.heads)
+        q, k, v = (x.reshape(by_head).swapaxes(2, 3) for x in jnp.split(qkv, 3, axis=-1))  # each [T,B,H,S,D/H]
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
         q, k, v = q.astype(self.dtype), k.astype(self.dtype), v.astype(self.dtype)
