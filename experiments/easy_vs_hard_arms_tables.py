@@ -7,7 +7,6 @@ from experiments.easy_vs_hard_contrasts import HIGH_T, OWN, TIERS, benefits, los
 from gidd_jax.analysis import Interval, final, loop_area, mean_interval, sharpening, take_off_times
 
 Told = tuple[str, pd.DataFrame]
-SHAPE = ["arm", "coupling", "measure"]
 
 
 def curricula(table: pd.DataFrame, names: dict[tuple[int, int], str]) -> Told:
@@ -22,9 +21,9 @@ def curricula(table: pd.DataFrame, names: dict[tuple[int, int], str]) -> Told:
             gains[name, head] = (loss["search", "search", 0.0] - loss["search", "search", 1.0]).to_numpy()
             found += [_line(name, K, f"{head} loss", loss["search", "search", K]) for K in (0.0, 1.0)]
             found += [_line(name, 1.0, f"{head} benefit", gains[name, head])]
-            found += [
-                _line(name, 1.0, f"{head} benefit - search alone's", gains[name, head] - gains["search alone", head])
-            ]
+            if name != "search alone":
+                gap = gains[name, head] - gains["search alone", head]
+                found += [_line(name, 1.0, f"{head} benefit - search alone's", gap)]
             zero, random = (_scalar(rows, f"knockout_{how}_{head}") for how in ("zero", "random"))
             found += [_line(name, 1.0, f"{head} knock-out - random change", zero[1.0] - random[1.0])]
         found += [_line(name, 1.0, "tower CKA", _scalar(rows, "tower_cka")[1.0])]
