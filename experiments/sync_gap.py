@@ -1,6 +1,7 @@
 """Is there a synchronisation gap? A small image DiT is trained, then its pairs of replicas are parted and watched.
 
     python -m experiments.sync_gap --out runs/sync_gap
+    python -m experiments.sync_gap --out runs/paper --model models/dit --kinds 0    # the paper's model, from import-dit
 
 The four predictions of arXiv 2603.20987 beside the controls it lacks, with one class and with none given:
 
@@ -18,127 +19,168 @@ interval of held-out gap(g -> 1) - 1 lies within +-0.1.
 """
 
 import argparse
+import json
 import pathlib
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.sync_gap_report import drawn, table, tell
-from experiments.sync_gap_verdicts import ARMS, COUPLINGS, Measured, named, with_jackknife
-from gidd_jax import analysis, export, files, progress, sweep
+from experiments.sync_gap_verdicts import ARMS, COUPLINGS, PAPER_ARMS, Measured, named, with_jackknife
+from gidd_jax import analysis, diffusion, export, files, progress, sweep
 from gidd_jax.commands import flags
+from gidd_jax.config import from_json
+from gidd_jax.errors import InputError
+from gidd_jax.models import dit_image, encoder
 from gidd_jax.sampling import replicas
-from gidd_jax.studies import syncgap, syncgap_evaluation, syncgap_theory
-from gidd_jax.studies.syncgap_model import alike, pair_denoise, strangers, watched_denoise
+from gidd_jax.studies import syncgap, syncgap_theory
+from gidd_jax.studies.syncgap_model import alike, centred_features, pair_denoise, strangers, watched_denoise
 
 SIZES = {
     "tiny": {"pairs": 8, "forks": 6, "eval_every": 500, "log_every": 50},
     "full": {"eval_every": 2000, "log_every": 100},
 }
-MEASURED = {"tiny": {"pairs": 32, "forks": 11, "sets": 8}, "full": {"pairs": 32, "forks": 21, "sets": 16}}
+MEASURED = {
+    "tiny": {"pairs": 32, "forks": 11, "sets": 8},
+    "full": {"pairs": 32, "forks": 21, "sets": 16},
+    "paper": {"pairs": 32, "forks": 21, "sets": 2, "arms": PAPER_ARMS, "couplings": (0.0, 0.1, 0.3, 0.9)},
+}
 
 
-def main(out: pathlib.Path, size: str, kinds: list[int | None], quiet: bool) -> int:
+class Subject(NamedTuple):
+    """A model and how its images are looked at.
+
+    ``look``: images -> centred features; ``clean``: images the linear theory is measured about, None for none;
+    ``decode``: what the model makes -> images (identity, or the decoder of a latent model).
+    """
+
+    params: Any
+    shape: dit_image.DitImageConfig
+    steps: int
+    sigma: float
+    pool: int
+    look: Callable[[jax.Array], jax.Array]
+    clean: jax.Array | None
+    decode: Callable[[jax.Array], jax.Array] = lambda x: x
+
+
+def main(out: pathlib.Path, size: str, kinds: list[int | None], model: pathlib.Path | None, quiet: bool) -> int:
     """Trains or goes on, measures, tells, draws -> exit status: 1 where the model makes no images of its data."""
     flags.prepare_jax()
-    config = syncgap.Config(**syncgap.presets[size] | SIZES[size])
-    sweep.run(
-        syncgap, [(config, sweep.rows(syncgap, seed=[0]))], out / "model", progress.quiet if quiet else progress.bar
-    )
-    row = export.rows(syncgap, out / "model")[0]["row"]
-    _, config, hyper, params = export.load_row(syncgap, out / "model", row)
-    data, _ = syncgap.load(config)
-    params = jax.tree.map(jnp.asarray, params)
-    found = {kind: measured(params, config, data, hyper, kind, **MEASURED[size]) for kind in kinds}
-    share = made_well(params, config, data)
-    text = [f"{len(data['train'])} training images; samples of a class that the encoder finds in it: {share:.2f}"]
-    text += [tell(kind, each, config.sample_steps) for kind, each in found.items()]
-    files.write_text(out / "sync_gap.txt", "\n\n".join(text) + "\n")
+    subject, told, status = imported(model) if model else trained(out / "model", size, quiet)
+    found = {kind: measured(subject, kind, **MEASURED["paper" if model else size]) for kind in kinds}
+    text = "\n\n".join([told, *(tell(kind, each, subject.steps) for kind, each in found.items())])
+    files.write_text(out / "sync_gap.txt", text + "\n")
     table(found).to_csv(out / "sync_gap.csv", index=False, float_format="%.5g")
     for kind, each in found.items():
         name = f"sync_gap_{named(kind).replace(' ', '_')}.png"
         files.write(out / name, lambda path, each=each: drawn(each).savefig(path, dpi=150, format="png"))
-    print("\n\n".join(text), f"figures and tables in {out}", sep="\n")
-    return 0 if share > 0.5 else 1
+    print(text, f"figures and tables in {out}", sep="\n")
+    return status
 
 
-def made_well(params: Any, config: syncgap.Config, data: Any) -> float:
+def imported(directory: pathlib.Path) -> tuple[Subject, str, int]:
+    """The model that import-dit wrote, its latents looked at as they are."""
+    params, _ = export.read_params(directory)
+    about = json.loads((directory / "config.json").read_text())
+    if about.get("model") != "dit_image":
+        raise InputError(f"{directory}: holds no image transformer; make one with gidd-jax import-dit")
+    shape = from_json(dit_image.DitImageConfig, about["config"])
+    look = lambda x: x.reshape(*x.shape[:-3], -1)  # noqa: E731
+    subject = Subject(jax.tree.map(jnp.asarray, params), shape, 100, 0.5, 8, look, None)
+    return subject, f"{directory}: latents, neither decoded nor encoded", 0
+
+
+def trained(directory: pathlib.Path, size: str, quiet: bool) -> tuple[Subject, str, int]:
+    """The model of this size, trained unless it is there; status 1 where its samples are not what was asked for."""
+    config = syncgap.Config(**syncgap.presets[size] | SIZES[size])
+    sweep.run(syncgap, [(config, sweep.rows(syncgap, seed=[0]))], directory, progress.quiet if quiet else progress.bar)
+    _, config, hyper, params = export.load_row(syncgap, directory, export.rows(syncgap, directory)[0]["row"])
+    data, _ = syncgap.load(config)
+    params = jax.tree.map(jnp.asarray, params)
+    look = centred_features(params["encoder"], data)
+    shape, clean = config.shape(len(data["classes"]), "float32"), jnp.asarray(data["validation"][:8])
+    subject = Subject(params["dit"], shape, config.sample_steps, hyper.sigma, config.pool, look, clean)
+    share = made_well(subject, params["encoder"])
+    told = f"{len(data['train'])} training images; samples of a class that the encoder finds in it: {share:.2f}"
+    return subject, told, int(share < 0.5)
+
+
+def made_well(subject: Subject, judge: Any) -> float:
     """Share of images, 8 asked for of each class, that the encoder puts into the class asked for."""
-    from gidd_jax.models import encoder
-
-    classes = len(data["classes"])
-    label = jnp.repeat(jnp.arange(classes), 4)
-    shape = config.shape(classes, "float32")
-    path = replicas.path(str(config.sample_steps))
-    first = replicas.start(jax.random.key(5), (len(label), config.channels, config.size, config.size), 1.0)
+    shape, path = subject.shape, replicas.path(str(subject.steps))
+    label = jnp.repeat(jnp.arange(shape.classes), 4)
+    first = replicas.start(jax.random.key(5), (len(label), shape.channels, shape.size, shape.size), 1.0)
     rows = replicas.branches(jnp.asarray([0]), 0.0)
-    sample = jax.jit(
-        lambda params: replicas.forked(jax.random.key(6), pair_denoise(params["dit"], shape, label), first, path, rows)
-    )
-    right = encoder.logits(params["encoder"], sample(params)[0]).argmax(-1) == label[None]
-    return float(right.mean())
+    denoise = pair_denoise(subject.params, shape, label)
+    made = jax.jit(lambda first: replicas.forked(jax.random.key(6), denoise, first, path, rows))(first)
+    return float((encoder.logits(judge, made[0]).argmax(-1) == label[None]).mean())
 
 
 def measured(
-    params: Any, config: syncgap.Config, data: Any, hyper: Any, kind: int | None, pairs: int, forks: int, sets: int
+    subject: Subject,
+    kind: int | None,
+    pairs: int,
+    forks: int,
+    sets: int,
+    arms: dict[str, tuple[float, bool]] = ARMS,
+    couplings: tuple[float, ...] = COUPLINGS,
 ) -> Measured:
     """Both protocols of one class, every arm and intervention time in one compiled step."""
-    classes = len(data["classes"])
-    shape, label = config.shape(classes, "float32"), classes if kind is None else kind
-    path = replicas.path(str(config.sample_steps))
-    image = (config.channels, config.size, config.size)
-    until = np.round(np.linspace(0, config.sample_steps, forks)).astype(int)
-    rows = [replicas.branches(jnp.asarray(until), g, shared) for g, shared in ARMS.values()]
+    shape, path = subject.shape, replicas.path(str(subject.steps))
+    label = shape.classes if kind is None else kind
+    image = (shape.channels, shape.size, shape.size)
+    until = np.round(np.linspace(0, subject.steps, forks)).astype(int)
+    rows = [replicas.branches(jnp.asarray(until), g, shared) for g, shared in arms.values()]
     rows = jax.tree.map(lambda *x: jnp.concatenate(x), *rows)
-    first = replicas.start(jax.random.key(1), (pairs, *image), hyper.sigma)
 
     @jax.jit
-    def parted(params: Any, data: Any) -> tuple[Any, Any]:
-        denoise = pair_denoise(params["dit"], shape, label)
-        made = replicas.forked(jax.random.key(2), denoise, first, path, rows)
-        centre = syncgap_evaluation.mean_feature(params, data)
+    def parted(params: Any, first: jax.Array) -> tuple[Any, Any]:
+        denoise = replicas.in_turn(pair_denoise(params, shape, label), pairs)
+        made = subject.decode(replicas.forked(jax.random.key(2), denoise, first, path, rows))
         ends = ((made[:, 0], made[:, 1]), strangers(made[:1]))
-        return tuple(alike(params["encoder"], *pair, centre, config.pool) for pair in ends)
+        return tuple(alike(subject.look, *pair, subject.pool) for pair in ends)
 
-    same, apart = jax.device_get(parted(params, data))
-    arms = {name: slice(i * forks, (i + 1) * forks) for i, name in enumerate(ARMS)}
-    curves = [
-        {name: np.asarray(part)[at].T for name, at in arms.items()} | {"strangers": np.asarray(other)[0]}
-        for part, other in (
-            (same.coarse, apart.coarse),
-            (same.fine, apart.fine),
-            (same.feature_cosine, apart.feature_cosine),
-        )
-    ]
-
-    first = replicas.start(jax.random.key(3), (sets * pairs, *image), hyper.sigma)
+    first = replicas.start(jax.random.key(1), (pairs, *image), subject.sigma)
+    same, apart = jax.device_get(parted(subject.params, first))
+    at = {name: slice(i * forks, (i + 1) * forks) for i, name in enumerate(arms)}
+    curves = {
+        scale: {name: getattr(same, scale)[rows].T for name, rows in at.items()}
+        | {"strangers": getattr(apart, scale)[0]}
+        for scale in same._fields
+    }
 
     @jax.jit
-    def seen(params: Any, g: jax.Array) -> tuple[Any, Any, Any]:
-        denoise = watched_denoise(params["dit"], shape, label, g)
+    def seen(params: Any, first: jax.Array, g: jax.Array) -> tuple[Any, Any, Any]:
+        denoise = watched_denoise(params, shape, label, g)
         found = replicas.watched(denoise, first, path)
         _, origin = denoise(first[:, :pairs], path.times[0], lambda h, _: (h[0] - h[1]) / 2**0.5, None)
         return found.grams, found.bands.sum(-1), origin
 
     @jax.jit
-    def coefficients(params: Any, modes: jax.Array, g: jax.Array) -> Any:
+    def coefficients(params: Any, clean: jax.Array, modes: jax.Array, g: jax.Array) -> Any:
         middle = len(path.times) // 2
-        x = data["validation"][:8] * path.abar[middle] ** 0.5
-        x = x + (1 - path.abar[middle]) ** 0.5 * jax.random.normal(jax.random.key(4), x.shape)
-        return syncgap_theory.block_terms(params["dit"], shape, x, path.times[middle], label, g, modes)
+        x = diffusion.noised(clean, jax.random.normal(jax.random.key(4), clean.shape), path.abar[middle])
+        return syncgap_theory.block_terms(params, shape, x, path.times[middle], label, g, modes)
 
+    first = replicas.start(jax.random.key(3), (sets * pairs, *image), subject.sigma)
     gaps, left_out, bands, terms, dimension = {}, {}, {}, {}, np.nan
-    for g in COUPLINGS:
-        grams, band, origin = jax.device_get(seen(params, jnp.float32(g)))
+    for g in couplings:
+        grams, band, origin = jax.device_get(seen(subject.params, first, jnp.float32(g)))
         grams = np.moveaxis(grams, 0, 1)  # [L, S, M, M]
         gaps[g], left_out[g] = with_jackknife(grams, sets)
         bands[g] = np.moveaxis(band[..., 1] / band[..., 0] / (band[:1, :, 1] / band[:1, :, 0]), 0, 1)
         dimension = analysis.effective_dimension(grams[-1, 0])
-        terms[g] = jax.device_get(coefficients(params, leading_and_trailing(origin), jnp.float32(g)))
-    return Measured(until, *curves, gaps, left_out, dimension, bands, terms)
+        if subject.clean is not None:
+            found = coefficients(subject.params, subject.clean, leading_and_trailing(origin), jnp.float32(g))
+            terms[g] = jax.device_get(found)
+    return Measured(
+        until, curves["coarse"], curves["fine"], curves["feature_cosine"], gaps, left_out, dimension, bands, terms
+    )
 
 
 def leading_and_trailing(origin: np.ndarray, count: int = 4) -> jax.Array:
@@ -154,6 +196,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/sync_gap"))
     parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
     parser.add_argument("--kinds", nargs="*", type=int, default=[3], metavar="CLASS", help="besides no class [3]")
+    parser.add_argument("--model", type=pathlib.Path, metavar="DIR", help="what import-dit wrote, in place of training")
     parser.add_argument("--quiet", action="store_true")
     arguments = parser.parse_args()
-    sys.exit(main(arguments.out, arguments.size, [None, *arguments.kinds], arguments.quiet))
+    sys.exit(main(arguments.out, arguments.size, [None, *arguments.kinds], arguments.model, arguments.quiet))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.sync_gap_verdicts import ARMS, CONTROL, COUPLINGS, RESAMPLES, Measured, named, verdicts
+from experiments.sync_gap_verdicts import CONTROL, RESAMPLES, Measured, named, verdicts
 from gidd_jax import analysis
 
 
@@ -18,18 +18,22 @@ def tell(kind: int | None, found: Measured, steps: int) -> str:
         lines.append(f"{each.statement:62}{shown:>24}  {each.word}")
     idx = np.random.default_rng(0).integers(len(found.coarse[CONTROL]), size=(RESAMPLES, len(found.coarse[CONTROL])))
     lines.append(f"midpoints in steps of {steps}, [95 %], share of resamples refused")
-    for arm, (scale, curves) in itertools.product(ARMS, (("coarse", found.coarse), ("fine", found.fine))):
+    scales = {"features": found.cosine, "coarse": found.coarse, "fine": found.fine}
+    for arm, (scale, curves) in itertools.product(found.arms, scales.items()):
         at = analysis.midpoint(found.until, curves[arm], idx)
         y, strange = np.median(curves[arm], 0), np.median(curves["strangers"])
-        lines.append(
-            f"  {arm:34}{scale:8}{at.step:6.1f} [{at.low:.1f}, {at.high:.1f}] {at.refused:.2f}"
-            f"   commitment {1 - y[0] / strange:.2f} -> {1 - y[-1] / strange:.2f}"
-        )
+        if scale == "features":
+            ends = f"cosine {y[0]:.2f} -> {y[-1]:.2f}, strangers {strange:.2f}"
+        else:
+            ends = f"commitment {1 - y[0] / strange:.2f} -> {1 - y[-1] / strange:.2f}"
+        shown = f"{at.step:.1f} [{at.low:.1f}, {at.high:.1f}]"
+        lines.append(f"  {arm:34}{scale:9}{shown:>20} {at.refused:.2f}   {ends}")
     lines.append(f"energy kept at the last step, trailing over leading modes, by layer; D_eff {found.dimension:.0f}")
     for g, gaps in found.gaps.items():
         for name, gap in (*gaps._asdict().items(), ("cosine modes, fine / coarse", found.bands[g])):
             lines.append(f"  g = {g:g} {name.replace('_', ' '):30}" + "".join(f"{x:8.2f}" for x in gap[:, -1]))
-    lines.append("linear theory at half the path, by block from the second, leading | trailing modes")
+    if found.terms:
+        lines.append("linear theory at half the path, by block from the second, leading | trailing modes")
     for g, terms in found.terms.items():
         for name in ("chi", "pi", "feed", "cross"):
             lead, trail = (part.mean(1) for part in np.split(getattr(terms, name), 2, axis=1))
@@ -44,7 +48,7 @@ def table(found: dict[int | None, Measured]) -> pd.DataFrame:
     rows = []
     for kind, each in found.items():
         for scale, curves in (("coarse", each.coarse), ("fine", each.fine), ("feature_cosine", each.cosine)):
-            for arm in ARMS:
+            for arm in each.arms:
                 medians = np.median(curves[arm], 0)
                 rows += [(named(kind), arm, scale, -1, s, y) for s, y in zip(each.until, medians, strict=True)]
             rows.append((named(kind), "strangers", scale, -1, 0, np.median(curves["strangers"])))
@@ -61,14 +65,18 @@ def drawn(found: Measured) -> Figure:
     figure = Figure(figsize=(13, 3.3), layout="constrained")
     coarse, fine, layers, steps = figure.subplots(1, 4)
     for ax, (scale, curves) in zip((coarse, fine), (("coarse", found.coarse), ("fine", found.fine)), strict=True):
-        for arm in ARMS:
+        for arm in found.arms:
             y = analysis.commitment(np.median(curves[arm], 0), np.median(curves["strangers"]))
-            ax.plot(found.until, y, "o:" if arm == CONTROL else "o-", ms=3, label=arm)
+            control = arm == CONTROL  # Over the others: some curves are the same to the last digit.
+            ax.plot(
+                found.until, y, "k:" if control else "o-", ms=3, lw=2 if control else 1, zorder=2 + control, label=arm
+            )
         ax.set(xlabel="steps before they part", ylabel=f"commitment, {scale}")
     coarse.legend(frameon=False, fontsize=7)
-    gaps = found.gaps[COUPLINGS[0]]
+    apart = next(iter(found.gaps))
+    gaps = found.gaps[apart]
     at = np.arange(1, len(gaps.held_out) + 1)
-    for name, gap in (*gaps._asdict().items(), ("cosine modes", found.bands[COUPLINGS[0]])):
+    for name, gap in (*gaps._asdict().items(), ("cosine modes", found.bands[apart])):
         layers.plot(at, gap[:, -1], "o-", ms=3, label=name.replace("_", " "))
     layers.set(xlabel="layer", ylabel="energy kept, trailing / leading, g = 0", yscale="log")
     layers.legend(frameon=False, fontsize=7)

@@ -16,8 +16,9 @@ ARMS = {
 """Name -> coupling, and whether the noise is shared while it acts."""
 
 CONTROL = next(iter(ARMS))
+PAPER_ARMS = {CONTROL: ARMS[CONTROL], **{f"g = {g:g}, own noise": (g, False) for g in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)}}
 COUPLINGS = (0.0, 0.9)
-"""Of protocol II; the last one stands for g -> 1."""
+"""Of protocol II; 0 first, and the last one stands for g -> 1."""
 MARGIN = 0.1
 RESAMPLES = 1000
 
@@ -44,6 +45,11 @@ class Measured(NamedTuple):
     dimension: float
     bands: dict[float, np.ndarray]
     terms: dict[float, Any]
+
+    @property
+    def arms(self) -> list[str]:
+        """What was done to pairs, the control first."""
+        return [name for name in self.coarse if name != "strangers"]
 
 
 def named(kind: int | None) -> str:
@@ -95,8 +101,8 @@ def last_layers(gap: np.ndarray) -> float:
 
 def verdicts(found: Measured) -> list[Verdict]:
     """Every prediction, by the estimator that decides, and prediction 2 by the paper's beside it."""
-    closed, apart = COUPLINGS[-1], COUPLINGS[0]
-    told = [hierarchy(found, arm) for arm in ARMS]
+    apart, *_, closed = found.gaps
+    told = [hierarchy(found, arm) for arm in found.arms]
     for name in ("in_sample", "held_out"):
         pick = lambda gaps, name=name: last_layers(getattr(gaps, name))  # noqa: E731
         numbers = jackknifed(pick, found.gaps[apart], found.left_out[apart])

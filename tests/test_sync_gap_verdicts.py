@@ -1,11 +1,16 @@
 """What the experiment concludes, on curves and energies made so that the right answer is known."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import sync_gap_report, sync_gap_verdicts
+from experiments import sync_gap, sync_gap_report, sync_gap_verdicts
 from experiments.sync_gap_verdicts import ARMS, CONTROL, Measured
-from gidd_jax import analysis
+from gidd_jax import analysis, export
+from gidd_jax.config import to_json
+from gidd_jax.errors import InputError
+from gidd_jax.models import dit_image
 from gidd_jax.studies.syncgap_theory import Terms
 
 UNTIL = np.arange(0, 51, 5)
@@ -112,3 +117,23 @@ def test_everything_is_told_and_drawn():
     table = sync_gap_report.table({None: found, 3: found})
     assert set(table["kind"]) == {"no class", "class 3"} and {"held_out", "cosine", "coarse"} <= set(table["measure"])
     assert len(sync_gap_report.drawn(found).axes) == 4
+
+
+@pytest.mark.slow
+def test_a_model_is_measured_from_end_to_end(tmp_path):
+    """Of a transformer without training, as import-dit leaves one: pairs apart by nothing but their start."""
+    shape = dit_image.DitImageConfig(8, 2, classes=2, layers=3, d_model=8, heads=2)
+    fresh = dit_image.init(jax.random.key(0), shape)
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), fresh)
+    export.save(tmp_path, params, {"model": "dit_image", "config": to_json(shape)})
+    subject, told, status = sync_gap.imported(tmp_path)
+    assert status == 0 and "latents" in told and subject.shape == shape
+    subject = subject._replace(steps=8, pool=2, clean=jnp.ones((2, 2, 8, 8)))
+    found = sync_gap.measured(subject, 1, pairs=8, forks=7, sets=2, couplings=(0.0, 1.0))
+    assert found.coarse[CONTROL].shape == (8, 7) and found.gaps[0.0].held_out.shape == (3, 8)
+    np.testing.assert_allclose(found.gaps[0.0].in_sample[:, 0], 1, rtol=1e-4)
+    assert len(found.left_out[1.0]) == 2 and max(terms.error.max() for terms in found.terms.values()) < 1e-5
+    assert "no class" not in sync_gap_report.tell(1, found, 8)
+    with pytest.raises(InputError, match="holds no image transformer"):
+        export.save(tmp_path, params, {"model": "dit", "config": {}})
+        sync_gap.imported(tmp_path)

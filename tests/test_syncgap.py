@@ -59,6 +59,12 @@ def test_what_is_shared_until_the_end_stays_equal_and_the_rest_does_not():
     np.testing.assert_array_equal(run(starts(0.0), rows([5, 3, 1], 0.5, True), 1.0)[1], made[1])
 
 
+def test_pairs_in_turn_are_pairs_at_once():
+    x, g = jax.random.normal(jax.random.key(0), (2, 6, 1, 4, 4)), jnp.linspace(0.0, 1.0, 6)
+    found = replicas.in_turn(pulled_together, 2)(x, jnp.int32(0), g)
+    np.testing.assert_allclose(found, pulled_together(x, jnp.int32(0), g), atol=1e-6)
+
+
 def test_coupling_acts_until_its_step_and_no_longer():
     """Without noise the toy is linear: A - B is multiplied by a known factor each step."""
     first = starts(1.0)

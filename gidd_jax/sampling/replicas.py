@@ -110,6 +110,17 @@ def forked(
     return jax.lax.scan(step, x, jnp.arange(len(path.times)))[0]
 
 
+def in_turn(denoise: PairDenoise, pairs: int) -> PairDenoise:
+    """The same, so many pairs at a time, which must divide the batch: for models whose batch would not fit."""
+
+    def one_by_one(x: Array, t: Array, g: Array) -> Array:
+        parts = jnp.moveaxis(x.reshape(2, -1, pairs, *x.shape[2:]), 1, 0)
+        eps = jax.lax.map(lambda part: denoise(part[0], t, part[1]), (parts, g.reshape(-1, pairs)))
+        return jnp.moveaxis(eps, 0, 1).reshape(x.shape)
+
+    return one_by_one
+
+
 def watched(denoise: Watched, first: Float[Array, "2 M C Y X"], path: Path) -> Watch:
     """Protocol II: without noise (eta = 0) along the path, the differences after each layer at every step.
 

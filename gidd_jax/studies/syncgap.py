@@ -24,7 +24,7 @@ name = "syncgap"
 unit = "images"
 splits = ("validation", "pairs")
 presets = {
-    "tiny": {"steps": 1500, "schedule": "cosine", "warmup": 50, "average": 0.99},
+    "tiny": {"steps": 2400, "schedule": "cosine", "warmup": 50, "average": 0.99},
     "full": {
         **{"data": "synthetic", "size": 32, "steps": 20_000, "batch": 256, "schedule": "cosine", "warmup": 500},
         **{"average": 0.999, "dtype": "bfloat16", "sample_steps": 100, "forks": 21, "pairs": 32, "eval_images": 512},

@@ -8,12 +8,16 @@ import jax.numpy as jnp
 from gidd_jax import train
 from gidd_jax.models import encoder
 from gidd_jax.sampling import replicas
-from gidd_jax.studies.syncgap_model import alike, noise_error, pair_denoise, strangers, watched_denoise
+from gidd_jax.studies.syncgap_model import (
+    alike,
+    centred_features,
+    noise_error,
+    pair_denoise,
+    strangers,
+    watched_denoise,
+)
 from gidd_jax.studies.syncgap_settings import Config, Hyper
 from gidd_jax.types import Mean, Metrics, PRNGKey, Tree
-
-CENTRED_OVER = 1024
-"""Training images whose mean feature is taken out."""
 
 
 def evaluate(
@@ -62,10 +66,10 @@ def protocols(key: PRNGKey, params: Tree, hyper: Hyper, config: Config, data: Tr
     made = replicas.forked(
         noise_key, pair_denoise(params["dit"], shape, label), first, path, rows(hyper.g, config), hyper.eta
     )
-    centre = mean_feature(params, data)
+    look = centred_features(params["encoder"], data)
     found = {}
     for which, (one, other) in {"": (made[:, 0], made[:, 1]), "stranger_": strangers(made)}.items():
-        same = alike(params["encoder"], one, other, centre, config.pool)
+        same = alike(look, one, other, config.pool)
         coupled, control = (jax.tree.map(lambda x, i=i: jnp.median(_halves(x)[i], axis=-1), same) for i in (0, 1))
         found |= {f"{which}{name}/fork": value for name, value in coupled._asdict().items()}
         if not which:
@@ -81,11 +85,6 @@ def rows(g: jax.Array, config: Config) -> replicas.Branches:
     coupled = replicas.branches(until, g, config.noise == "shared")
     control = replicas.branches(until, 0.0, True)
     return jax.tree.map(lambda *pair: jnp.concatenate(pair), coupled, control)
-
-
-def mean_feature(params: Tree, data: Tree) -> jax.Array:
-    """The encoder's features, a mean over the first training images."""
-    return encoder.features(params["encoder"], data["train"][:CENTRED_OVER]).mean(0)
 
 
 def _halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -12,12 +12,14 @@ from gidd_jax.models import dit_image, encoder
 from gidd_jax.sampling.replicas import PairDenoise, Watched
 from gidd_jax.types import PRNGKey, Tree
 
+CENTRED_OVER = 1024
+
 
 class Alike(NamedTuple):
     """Of pairs of images, [..., M]."""
 
     feature_cosine: Float[Array, "*rows M"]
-    """Cosine of the encoder's features, centred over training images."""
+    """Cosine of their centred features."""
     coarse: Float[Array, "*rows M"]
     """|P d|^2 of the difference d (``replica.scale_discrepancy``)."""
     fine: Float[Array, "*rows M"]
@@ -42,13 +44,23 @@ def watched_denoise(
 
 
 def alike(
-    params: Tree, one: Float[Array, "*rows M C Y X"], other: Float[Array, "*rows M C Y X"], centre: Array, pool: int
+    look: Callable[[Array], Array], one: Float[Array, "*rows M C Y X"], other: Float[Array, "*rows M C Y X"], pool: int
 ) -> Alike:
-    """How alike pairs of images are; params: of the encoder, centre [F]: its mean over training images."""
-    a, b = (encoder.features(params, x) - centre.reshape((1,) * (x.ndim - 4) + (1, -1)) for x in (one, other))
+    """How alike pairs of images are; ``look``: images -> features [..., F], centred."""
+    a, b = look(one), look(other)
     length = jnp.sqrt(jnp.square(a).sum(-1) * jnp.square(b).sum(-1))
     cosine = (a * b).sum(-1) / jnp.where(length > 0, length, jnp.nan)
     return Alike(cosine, *replica.scale_discrepancy(one, other, pool))
+
+
+def centred_features(params: Tree, data: Tree) -> Callable[[Array], Array]:
+    """Images -> the encoder's features less their mean over the first training images. params: of the encoder."""
+    centre = encoder.features(params, data["train"][:CENTRED_OVER]).mean(0)
+
+    def look(x: Array) -> Array:
+        return encoder.features(params, x) - centre.reshape((1,) * (x.ndim - 3) + (-1,))
+
+    return look
 
 
 def strangers(images: Float[Array, "J 2 M C Y X"]) -> tuple[Array, Array]:
