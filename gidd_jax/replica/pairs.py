@@ -3,7 +3,9 @@
 Source: synchronization_gap_paper (arXiv 2603.20987), equations 4-5, 67-69 and 71-72.
 """
 
+import operator
 from functools import lru_cache
+from typing import SupportsIndex
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +47,7 @@ def restore(
 
 
 def scale_discrepancy(
-    xA: Float[ArrayLike, "*batch C Y X"], xB: Float[ArrayLike, "*batch C Y X"], pool: int
+    xA: Float[ArrayLike, "*batch C Y X"], xB: Float[ArrayLike, "*batch C Y X"], pool: SupportsIndex
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """How far apart two images are, coarse and fine (71-72): |P d|^2 and |d - U P d|^2, d = xA - xB.
 
@@ -58,11 +60,11 @@ def scale_discrepancy(
     return jnp.square(coarse).sum((-3, -2, -1)), jnp.square(fine).sum((-3, -2, -1))
 
 
-def pooled(x: Float[ArrayLike, "*batch Y X"], cells: int) -> Float[Array, "*batch P P"]:
+def pooled(x: Float[ArrayLike, "*batch Y X"], cells: SupportsIndex) -> Float[Array, "*batch P P"]:
     """Means over cells x cells boxes, from floor(i n / cells) to ceil((i + 1) n / cells): they overlap where n / cells
     is no whole number (adaptive average pooling)."""
     x = jnp.asarray(x)
-    return _apply(x, *(_averages(size, cells) for size in x.shape[-2:]))
+    return _apply(x, *(_averages(size, operator.index(cells)) for size in x.shape[-2:]))
 
 
 def enlarged(x: Float[ArrayLike, "*batch P Q"], height: int, width: int) -> Float[Array, "*batch Y X"]:
