@@ -27,7 +27,7 @@ class Sizes(NamedTuple):
 
 
 SCALES = {
-    "full": Sizes(subjects.TOWERS, (1, 16, 256), (1, 4), (subjects.TOWERS,), 3),
+    "full": Sizes(subjects.TOWERS, (1, 64), (4,), (subjects.TOWERS,), 2),
     "quick": Sizes(subjects.TOWERS.but(layers=1), (1,), (), (subjects.SPINNERS,), 1),
     "tiny": Sizes(subjects.SPINNERS, (1, 3), (), (subjects.SPINNERS,), 1),
 }

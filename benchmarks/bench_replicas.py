@@ -35,8 +35,8 @@ TOWERS, POSTS = subjects.TOWERS, subjects.POSTS
 SCALES = {
     "full": Sizes(
         {
-            "towers 4x4": Size(TOWERS, (1, 4, 16, 64, 256), (1, 4, 16, 64, 256), 128, (0, 8)),
-            "posts 806k": Size(POSTS.but(dropout=0.0), (1, 4, 16), (1, 4), 1),
+            "towers 4x4": Size(TOWERS, (1, 4, 16, 64, 256), (1, 4, 16, 64), 128),
+            "posts 806k": Size(POSTS.but(dropout=0.0), (1, 4, 16), (1,), 4),
         },
         Size(TOWERS, (32,), (), 256),
     ),
@@ -63,11 +63,11 @@ def rows(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:
 def _against_count(name: str, size: Size, width: int, pace: Pace) -> Iterator[Row]:
     taken: dict[int, Sample] = {}
     for count in size.counts:
-        made = subjects.rows(size.subject.but(width=width), count)
+        made = subjects.rows(size.subject.but(width=width), count, jax.local_devices())
         # As many steps a call as make the call long, whatever R.
         steps = max(1, size.steps // count)
         work = subjects.work(made)
-        params = {"model": name, "R": count, "W": made.config.width}
+        params = {"model": name, "R": count, "W": made.config.width, "devices": made.place.mesh.size}
         ours, against, ratio = subjects.advancing(made, steps), "", None
         if count in size.beside:
             loop, step = subjects.separately(made, steps)

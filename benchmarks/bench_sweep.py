@@ -32,7 +32,7 @@ LEAST = {"eval_boards": 1, "decode_boards": 1, "decode": (81,)}
 """As little evaluation as there can be: what it takes is the user's choice."""
 
 SCALES = {
-    "full": Sizes(subjects.TOWERS.but(**LEAST), 32, 400, 4, 3, subjects.POSTS, (1, 16)),
+    "full": Sizes(subjects.TOWERS.but(**LEAST), 32, 160, 4, 2, subjects.POSTS, (1, 16)),
     "quick": Sizes(subjects.SPINNERS, 4, 64, 4, 1, subjects.SPINNERS, (64,)),
     "tiny": Sizes(subjects.SPINNERS, 2, 64, 4, 1, subjects.SPINNERS, (2,)),
 }

@@ -17,17 +17,18 @@ PRODUCTS = {"forward": "bmk,bkn->bmn", "to the input": "bmn,bkn->bmk", "to the w
 
 
 class Sizes(NamedTuple):
-    """The model; sides of the mask that dropout is timed on; whether torch.compile is tried."""
+    """The model and its steps a call; sides of the mask that dropout is timed on; whether torch.compile is tried."""
 
     subject: subjects.Subject
+    steps: int
     mask: tuple[int, int]
     torch_compile: bool
 
 
 SCALES = {
-    "full": Sizes(subjects.POSTS, (5184, 512), True),
-    "quick": Sizes(subjects.POSTS.but(d_model=32, layers=1, batch=16), (1024, 128), False),
-    "tiny": Sizes(subjects.TINIEST.but(trunk="shared", norm="post", given=False), (16, 8), False),
+    "full": Sizes(subjects.POSTS, 3, (5184, 512), True),
+    "quick": Sizes(subjects.POSTS.but(d_model=32, layers=1, batch=16), 2, (1024, 128), False),
+    "tiny": Sizes(subjects.TINIEST.but(trunk="shared", norm="post", given=False), 2, (16, 8), False),
 }
 
 
@@ -45,17 +46,21 @@ def _ours(sizes: Sizes, dtype: str, pace: Pace, rates: Rates) -> Iterator[Row]:
     config = made[0.0].config
     work = subjects.work(made[0.0])
     shape = {"parameters": _parameters(made[0.0]), "batch": config.batch, "dtype": dtype}
-    run = {rate: subjects.advancing(each, 1) for rate, each in made.items()}
-    bare, floor = bare_products(flops.two_head_products(subjects.model(config), config.batch), dtype, rates)
+    run = {rate: subjects.advancing(each, sizes.steps) for rate, each in made.items()}
+    products, n = flops.two_head_products(subjects.model(config), config.batch), sizes.steps
+    once, floor = bare_products(products, dtype, rates)
+
+    def bare() -> list:
+        return [once() for _ in range(n)]
 
     ours, theirs, ratio = paired(run[0.0], bare, pace)
     note = "the products of forward and backward alone, one after another"
-    yield Row("train_step/bare products", shape, theirs, floor_s=floor, note=note, flops=work["flops"])
+    yield Row("train_step/bare products", shape, theirs.each(n), floor_s=floor, note=note, flops=work["flops"])
     plain = shape | {"dropout": 0.0}
-    yield Row("train_step/step", plain, ours, made[0.0].advance, "bare products", ratio, None, floor, **work)
+    yield Row("train_step/step", plain, ours.each(n), made[0.0].advance, "bare products", ratio, None, floor, **work)
     dropped, _, ratio = paired(run[0.1], run[0.0], pace)
     named = shape | {"dropout": 0.1}
-    yield Row("train_step/step", named, dropped, made[0.1].advance, "no dropout", ratio, None, floor, **work)
+    yield Row("train_step/step", named, dropped.each(n), made[0.1].advance, "no dropout", ratio, None, floor, **work)
 
 
 def _theirs(sizes: Sizes, pace: Pace) -> Iterator[Row]:
@@ -69,20 +74,24 @@ def _theirs(sizes: Sizes, pace: Pace) -> Iterator[Row]:
         answer = subjects.host_data(sudoku, config)["answer"][: config.batch]
         twin = torch_twin.build(torch, shape)
         apart = torch_twin.difference(torch, twin, shape, answer)
-        kinds = {"eager": lambda model: model} | ({"compiled": torch.compile} if sizes.torch_compile else {})
+        kinds = {"eager": lambda model: model} | ({"compiled": torch.compile} if sizes.torch_compile and rate else {})
         for kind, made_of in kinds.items():
             params, work = {"batch": config.batch, "dropout": rate, "dtype": "float32"}, subjects.work(made)
             try:
                 step = torch_twin.training(torch, made_of(twin), shape, answer)
-                ours, theirs, ratio = paired(subjects.advancing(_afresh(made), 1), step, pace)
+
+                def steps(step: Callable[[], Any] = step) -> list:
+                    return [step() for _ in range(sizes.steps)]
+
+                ours, theirs, ratio = paired(subjects.advancing(_afresh(made), sizes.steps), steps, pace)
             except Exception as error:
                 # What its compiler lacks on a machine is not known beforehand, and no reason to lose the other rows.
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 yield Row(f"train_step/torch {kind}", params, note=f"did not run: {reason[:120]}")
                 continue
             note = f"torch {torch.__version__}, {torch.get_num_threads()} threads; logits differ by {apart:.2g} at most"
-            yield Row(f"train_step/torch {kind}", params, theirs, note=note, **work)
-            yield Row("train_step/step", params, ours, made.advance, f"torch {kind}", ratio, **work)
+            yield Row(f"train_step/torch {kind}", params, theirs.each(sizes.steps), note=note, **work)
+            yield Row("train_step/step", params, ours.each(sizes.steps), made.advance, f"torch {kind}", ratio, **work)
 
 
 def _mask(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gidd_jax
 from gidd_jax import files
+from gidd_jax.commands import flags
 from gidd_jax.errors import InputError
 
 EXAMPLE = "gidd-jax bench kuramoto --quick --out /tmp/kuramoto.jsonl"
@@ -19,6 +20,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks/bench_NAME.py [all of them]")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run, not how fast is it")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and stop")
+    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split it into")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write the rows as JSON lines")
     args = parser.parse_args(arguments)
     there = _found()
@@ -30,21 +32,21 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):
         raise InputError(f"{args.out}: give a file in a folder that exists")
     scale = "quick" if args.quick else "full"
-    lines = _measured(args.names or there, scale, " ".join(["gidd-jax", "bench", *arguments]))
-    if args.out:
-        files.write_text(args.out, "\n".join(map(json.dumps, lines)) + "\n")
+    flags.prepare_jax(args.host_devices)
+    lines = _measured(args.names or there, scale, " ".join(["gidd-jax", "bench", *arguments]), args.out)
     print(importlib.import_module("benchmarks.report").table(lines))
     return 0
 
 
-def _measured(names: list[str], scale: str, command: str) -> list[dict[str, Any]]:
+def _measured(names: list[str], scale: str, command: str, out: pathlib.Path | None) -> list[dict[str, Any]]:
+    """The rows as lines; ``out`` holds those that are done at any time."""
     import jax
 
     report = importlib.import_module("benchmarks.report")
     harness = importlib.import_module("benchmarks.harness")
     cached = jax.config.jax_enable_compilation_cache
-    # A program from the cache would be told as a fast compiler.
-    jax.config.update("jax_enable_compilation_cache", False)
+    # A program from the cache would be told as a fast compiler; a quick run tells nothing of speed.
+    jax.config.update("jax_enable_compilation_cache", scale == "quick")
     try:
         rates = harness.measured_rates()
         about = report.environment(command) | {"measured_flops": rates.flops, "measured_bytes": rates.bytes}
@@ -55,6 +57,8 @@ def _measured(names: list[str], scale: str, command: str) -> list[dict[str, Any]
             for row in bench.rows(bench.SCALES[scale], harness.PACES[scale], rates):
                 lines.append(report.as_line(row) | about)
                 print(report.brief(lines[-1]), file=sys.stderr)
+                if out:
+                    files.write_text(out, "\n".join(map(json.dumps, lines)) + "\n")
         return lines
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
