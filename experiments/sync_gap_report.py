@@ -28,7 +28,9 @@ def tell(kind: int | None, found: Measured, steps: int) -> str:
             ends = f"commitment {1 - y[0] / strange:.2f} -> {1 - y[-1] / strange:.2f}"
         shown = f"{at.step:.1f} [{at.low:.1f}, {at.high:.1f}]"
         lines.append(f"  {arm:34}{scale:9}{shown:>20} {at.refused:.2f}   {ends}")
-    lines.append(f"energy kept at the last step, trailing over leading modes, by layer; D_eff {found.dimension:.0f}")
+    inflated = analysis.expected_inflation(len(idx[0]), found.dimension)
+    lines.append("energy kept at the last step, trailing over leading modes, by layer")
+    lines.append(f"  D_eff {found.dimension:.0f}: forgetting alone can bring the in-sample ratio up to {inflated:.1f}")
     for g, gaps in found.gaps.items():
         for name, gap in (*gaps._asdict().items(), ("cosine modes, fine / coarse", found.bands[g])):
             lines.append(f"  g = {g:g} {name.replace('_', ' '):30}" + "".join(f"{x:8.2f}" for x in gap[:, -1]))
