@@ -14,6 +14,7 @@ from gidd_jax.analysis.derive import (
     with_derived,
 )
 from gidd_jax.analysis.finite_size import Collapse, collapse, incoherent_r, subcritical_square
+from gidd_jax.analysis.guidance import format_guidance
 from gidd_jax.analysis.internal import Gaps, effective_dimension, expected_inflation, mode_gaps
 from gidd_jax.analysis.intervals import Interval, bootstrap_interval, intervals_by, mean_interval, paired_interval
 from gidd_jax.analysis.oscillators import curve, describe, format_transition, found_transition, ramp, systems
@@ -83,6 +84,7 @@ __all__ = [
     "expected_inflation",
     "final",
     "fit_sigmoid",
+    "format_guidance",
     "format_pairs",
     "format_summary",
     "format_transition",

@@ -49,6 +49,8 @@ LABELS = {
     "sample_entropy": ("token entropy of a sample", "nats"),
     "corrected_entropy": ("token entropy, corrected", "nats"),
     "corrected_share": ("tokens corrected", "fraction"),
+    "ece": ("calibration error of R", "probability"),
+    "core_loss": ("R as a probability of being right", "nats"),
     "gradient_norm": ("gradient norm", "nats per unit weight"),
 }
 
@@ -58,6 +60,7 @@ _FAMILIES = {
         *("separation", "separation_ceiling", "precision", "recall", "auroc_branch", "auroc_random"),
     ),
     "Likelihood": ("elbo", "bits_per_character", "excess"),
+    "Phase core": ("core_loss", "ece"),
     "Samples, and after self-correction": (
         *("sample_nll", "corrected_nll", "sample_entropy", "corrected_entropy", "corrected_share"),
     ),

@@ -1,0 +1,110 @@
+"""The arms of the causal test: samples from the same keys, with R as it is and as it is not."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from gidd_jax import sampling
+from gidd_jax.sampling import ARMS, Arm
+from gidd_jax.studies.phase_settings import Hyper
+
+LEARNED, UNTRAINED, ORACLE = range(3)
+"""Whose R an arm reads: the trained core's, one's that never learnt, the certainty of the best model there is."""
+
+DOSES = tuple(round(0.1 * i, 1) for i in range(11))
+"""Values that R is set to."""
+
+PACES = ("own", "free", "another", "mean", "matched", "oracle", "oracle's other")
+"""Whose R sets the pace: the arm's own; that of free (or oracle) at the same key, or at another key; the mean over keys
+at every step; the constant that leaves as many masks on average."""
+
+
+class Row(NamedTuple):
+    """One arm: what it changes of the guided sampler, who sets its pace, and whose R it reads."""
+
+    changes: dict[str, float]
+    pace: str = "own"
+    source: int = LEARNED
+
+
+_MUTE = {"span": 0.0, "agreement": 0.0}
+_SHUFFLED = {"shuffled": 1.0}
+ROWS: dict[str, Row] = {
+    "free": Row({}),
+    "untrained": Row({}, source=UNTRAINED),
+    "oracle": Row({}, source=ORACLE),
+    **{f"{dose:g}": Row({"clamp": dose}) for dose in DOSES},
+    "yoked": Row({}, "another"),
+    "shuffled": Row(_SHUFFLED, "free"),
+    "neither": Row(_SHUFFLED, "another"),
+    "mean path": Row({}, "mean"),
+    "matched": Row({}, "matched"),
+    "oracle yoked": Row({}, "oracle's other", ORACLE),
+    "oracle shuffled": Row(_SHUFFLED, "oracle", ORACLE),
+    "oracle neither": Row(_SHUFFLED, "oracle's other", ORACLE),
+    "no span": Row(_MUTE),
+    "no span, 0.3": Row(_MUTE | {"clamp": 0.3}),
+    "no span, 0.7": Row(_MUTE | {"clamp": 0.7}),
+    **{name.replace("_", " "): Row(ARMS[name]._asdict()) for name in ("low_confidence", "random_order", "ancestral")},
+    "remdm": Row(ARMS["remdm"]._asdict()),
+    "remdm guided": Row({"again": 1.0}),
+}
+"""By name. A number: R set to it, in pace and order. yoked takes R's pace out of step with the text, shuffled (R moved
+among the masked cells) its order, neither both; each keeps the distribution of R. no span: R without any way to act,
+whatever it is set to: these three must be equal to the bit. The rest: other samplers at as many model calls."""
+
+NAMES = tuple(ROWS)
+
+
+def sample(
+    keys: Key[Array, "N"],
+    guess: Callable[[Int[Array, ""]], sampling.Guess],
+    hyper: Hyper,
+    steps: int,
+    cells: int,
+    mask_id: int,
+) -> sampling.Guided:
+    """Every arm from the same keys -> ``Guided`` with a leading axis of arms, in the order of ``NAMES``.
+
+    ``guess(source)`` gives the model with R from that source (traced). One arm after the other, so that later ones can
+    take the paces of the first.
+    """
+    numbers, kind = jax.random.key_data(keys), jax.random.key_impl(keys)
+    blank = jnp.full((len(keys), cells), mask_id, jnp.int32)
+    usual = Arm(span=hyper.span, lo=hyper.lo, agreement=hyper.agreement, temperature=hyper.temperature)._asdict()
+    arms = [Arm(**usual | row.changes | {"temperature": hyper.temperature}) for row in ROWS.values()]
+    arms = Arm(*(jnp.stack([jnp.asarray(v, jnp.float32) for v in values]) for values in zip(*arms, strict=True)))
+    whose = jnp.array([PACES.index(row.pace) for row in ROWS.values()])
+    source = jnp.array([row.source for row in ROWS.values()])
+
+    def one(known, inputs):
+        learned, oracle, matched = known
+        arm, whose, source, i = inputs
+        mean, around = jnp.broadcast_to(learned.mean(1, keepdims=True), learned.shape), jnp.roll(learned, 1, axis=1)
+        constant = jnp.full(learned.shape, matched)
+        paces = [jnp.full(learned.shape, jnp.nan), learned, around, mean, constant, oracle, jnp.roll(oracle, 1, axis=1)]
+        fresh = jax.random.wrap_key_data(numbers, impl=kind)
+        found = sampling.guided(fresh, guess(source), blank, steps, mask_id, arm, jnp.stack(paces)[whose])
+        learned = jnp.where(i == NAMES.index("free"), found.r, learned)
+        oracle = jnp.where(i == NAMES.index("oracle"), found.r, oracle)
+        matched = jnp.where(i == NAMES.index("free"), _matched(hyper, found.counts, cells), matched)
+        return (learned, oracle, matched), found
+
+    nothing = jnp.zeros((steps, len(keys)))
+    return jax.lax.scan(one, (nothing, nothing, 0.5), (arms, whose, source, jnp.arange(len(NAMES))))[1]
+
+
+def left(counts: Int[Array, "T B"], cells: int) -> Float[Array, "T B"]:
+    """Share of the cells that is masked after each step."""
+    return 1 - jnp.cumsum(counts, axis=0) / cells
+
+
+def _matched(hyper: Hyper, counts: Int[Array, "T N"], cells: int) -> Float[Array, ""]:
+    """The constant R whose pace leaves as many masks, on average over steps, as these counts did."""
+    tried = jnp.linspace(0.0, 1.0, 101)
+    constant = jnp.broadcast_to(tried[None], (len(counts), len(tried)))
+    paths = sampling.reveal_counts(jnp.full(len(tried), cells), constant, hyper.span, hyper.lo)
+    return tried[jnp.argmin(jnp.abs(left(paths, cells).mean(0) - left(counts, cells).mean()))]
