@@ -40,7 +40,7 @@ SCALES = {
         },
         Size(TOWERS, (32,), (), 256),
     ),
-    "quick": Sizes({"towers 4x4": Size(TOWERS.but(layers=1), (16,), (16,), 32)}, Size(subjects.SPINNERS, (2,), (), 8)),
+    "quick": Sizes({"spinners": Size(subjects.SPINNERS, (1, 16), (16,), 32)}, Size(subjects.SPINNERS, (2,), (), 8)),
     "tiny": Sizes({"spinners": Size(subjects.SPINNERS, (1, 3), (3,), 2)}, Size(subjects.SPINNERS, (2,), (), 4)),
 }
 ACCELERATOR = {
