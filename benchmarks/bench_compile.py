@@ -29,7 +29,7 @@ class Sizes(NamedTuple):
 SCALES = {
     "full": Sizes(subjects.TOWERS, (1, 64), (4,), (subjects.TOWERS,), 2),
     "quick": Sizes(subjects.SPINNERS, (1, 16), (), (subjects.SPINNERS,), 1),
-    "tiny": Sizes(subjects.SPINNERS, (1, 3), (), (subjects.SPINNERS,), 1),
+    "tiny": Sizes(subjects.SPINNERS, (1, 2, 3), (), (), 1),
 }
 
 

@@ -110,7 +110,10 @@ def tiny(monkeypatch):
         monkeypatch.setitem(bench.SCALES, "quick", bench.SCALES["tiny"])
 
 
-@pytest.mark.parametrize("name", SUITE)
+SLOW = {"train_step"}  # It compiles the two-head step twice.
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in SUITE])
 def test_every_benchmark_runs(tiny, name, tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
     cached = jax.config.jax_enable_compilation_cache
@@ -128,6 +131,40 @@ def test_every_benchmark_runs(tiny, name, tmp_path, capsys):
         assert line["temp_bytes"] is None or line["temp_bytes"] >= 0
     timed = [line for line in lines if line["median_s"]]
     assert len(timed) >= 3 and any(line["compile_s"] for line in timed)
+
+
+@pytest.mark.slow
+def test_a_sweep_is_started_cold_and_warm():
+    from benchmarks import bench_compile, subjects
+
+    cold, warm = bench_compile._starts(subjects.SPINNERS, 2)
+    assert len(cold.sample.seconds) == 1 and len(warm.sample.seconds) == 2
+    assert min(cold.sample.seconds + warm.sample.seconds) > 0
+
+
+def test_the_products_of_a_step_are_its_operations(monkeypatch):
+    """``bare_products`` makes each product of the forward and two more of its size: 3 forwards of operations."""
+    from benchmarks import bench_train_step as bench
+
+    config = two_head.TwoHeadConfig(16, 4, 2, 2, d_model=8, layers=2, heads=2, d_ff=16, iterations=2, time=True)
+    products = flops.two_head_products(config, 3)
+    made = []
+    compiled = harness.compiled
+    monkeypatch.setattr(bench, "compiled", lambda *args: made.append(compiled(*args)) or made[-1])
+    bench.bare_products(products, "float32", flops.Rates(1e10, 1e9))
+    # A contraction over one number adds nothing, and XLA counts half: the holding head's, to its input.
+    once = [p._replace(count=1).flops * share for p in products for share in (1, 0.5 if p.n == 1 else 1, 1)]
+    assert [each.call.cost_analysis()["flops"] for each in made] == pytest.approx(once)
+    assert sum(product.flops for product in products) * 3 == flops.two_head_training(config, 3)
+
+
+def test_a_call_of_several_things_tells_the_time_of_one():
+    taken = Sample((2.0, 4.0, 3.0), 5).each(4)
+    assert taken == ((0.5, 1.0, 0.75), 5)
+    row = Row("a", {}, taken, flops=3e9, items=6, unit="boards")
+    line = report.as_line(row)
+    assert (line["flops_per_s"], line["items_per_s"]) == (4e9, 8.0)
+    assert "4 GFLOP/s, 8 boards/s" in report.brief(line)
 
 
 def test_a_package_that_is_missing_is_told(monkeypatch):
