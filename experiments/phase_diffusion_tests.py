@@ -145,7 +145,8 @@ def told_controls(found: dict) -> str:
     for K in found["left"]:
         lines.append(
             f"K = {K:g} (K_c of its frequencies {found['critical'][K]:.2f}): calibration error "
-            f"{_interval(found['ece'][K])}, R as a probability {_interval(found['core'][K])} nats; {found['left'][K]:.0%} of the variance of a "
+            f"{_interval(found['ece'][K])}, R as a probability {_interval(found['core'][K])} nats; "
+            f"{found['left'][K]:.0%} of the variance of a "
             "sequence's R is left once the share masked is known"
         )
     lines.append(f"h (1 + R) once: KL {_interval(found['modulation'])} nats a masked token between R = .3 and R = .7")
