@@ -75,7 +75,7 @@ def sizes(table: pd.DataFrame, shapes: dict[str, tuple[str, int]]) -> Told:
         found.append(
             _line_of(board, np.nan, "power of the width in max d ln r / dK", sharpening(couplings, by_width).exponent)
         )
-    return _told(found, "no transition where the power's interval holds 0")
+    return _told(found, "no transition where the power's interval holds 0, and nothing at all where the knock-outs' do")
 
 
 def learning_rate(table: pd.DataFrame, known: dict[int, str]) -> Told:
