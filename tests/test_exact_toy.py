@@ -24,6 +24,7 @@ def test_verdicts_fail_where_midpoints_are_off():
     assert not any(exact_toy.holds([mode._replace(measured=np.nan)] * 2).values())
 
 
+@pytest.mark.slow
 def test_only_a_restoring_force_brings_independent_replicas_together():
     agreement = exact_toy.restored(jax.random.key(2), exact_toy.PAIR, 1000)
     assert (np.abs(agreement[0] - 0.5) < 4 * np.sqrt(0.25 / 1000)).all()

@@ -143,6 +143,7 @@ def test_identities_and_bounds_hold_for_sharp_and_flat_attention():
         assert (moved.pattern_bound > 2 * found.pattern_bound).all()
 
 
+@pytest.mark.slow
 def test_where_the_difference_is_uneven_the_ratio_has_no_bound():
     weights = jax.nn.softmax(small(1, 6, 6, scale=4.0), axis=-1)
     dv = small(2, 6, 3)
@@ -302,6 +303,7 @@ def test_ddim_steps_back(golden):
     np.testing.assert_allclose(back, diffusion.noised(x0, eps, 0.7), atol=1e-13)
 
 
+@pytest.mark.slow
 def test_ddpm_and_ddim_of_eta_one_agree_and_the_learned_variance_spans_both_ends():
     x, eps, noise = small(1, 5), small(2, 5), small(3, 5)
     now, then = 0.4, 0.55
@@ -315,6 +317,7 @@ def test_ddpm_and_ddim_of_eta_one_agree_and_the_learned_variance_spans_both_ends
     np.testing.assert_allclose(last, diffusion.clean(x, eps, now), atol=1e-13)
 
 
+@pytest.mark.slow
 def test_ancestral_steps_keep_the_marginal():
     """Of data N(0, 1) the exact eps is sqrt(1 - abar) x, and every x_t is N(0, 1): 4 standard errors of a variance."""
     abar = diffusion.linear_abar()[diffusion.respaced("20")]

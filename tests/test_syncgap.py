@@ -59,6 +59,7 @@ def test_what_is_shared_until_the_end_stays_equal_and_the_rest_does_not():
     np.testing.assert_array_equal(run(starts(0.0), rows([5, 3, 1], 0.5, True), 1.0)[1], made[1])
 
 
+@pytest.mark.slow
 def test_pairs_in_turn_are_pairs_at_once():
     x, g = jax.random.normal(jax.random.key(0), (2, 6, 1, 4, 4)), jnp.linspace(0.0, 1.0, 6)
     found = replicas.in_turn(pulled_together, 2)(x, jnp.int32(0), g)
@@ -133,6 +134,7 @@ def test_a_mode_that_is_selected_is_seen_held_out():
     assert internal.mode_gaps(grams, 4, 4).held_out[1] == pytest.approx(2.0, rel=0.05)
 
 
+@pytest.mark.slow
 def test_watching_streams_what_full_states_would_give():
     layers, path = 2, replicas.path("2")
     mix = jax.random.normal(jax.random.key(0), (layers, 2, 2)) / 2
