@@ -26,21 +26,30 @@ def replica(**settings):
     return config, data, params
 
 
-def gradient(hyper):
+@functools.cache
+def gradients():
+    """Hyper -> gradient of the loss, one program for all."""
     config, data, params = replica()
-    drawn = phase.batch(jax.random.key(1), hyper, config, data, jnp.int32(0))
-    value = lambda p: phase.loss(p, drawn, jax.random.key(2), hyper, config, data, jnp.int32(0))[0]  # noqa: E731
-    return jax.jit(jax.grad(value))(params)
+
+    def value(p, hyper):
+        drawn = phase.batch(jax.random.key(1), hyper, config, data, jnp.int32(0))
+        return phase.loss(p, drawn, jax.random.key(2), hyper, config, data, jnp.int32(0))[0]
+
+    return jax.jit(lambda hyper: jax.grad(value)(params, hyper))
+
+
+def gradient(**values):
+    return gradients()(jax.tree.map(jnp.float32, phase.Hyper(**values)))
 
 
 def test_r_only_reads_unless_it_is_let_through():
-    still = gradient(phase.Hyper(core_weight=0.0))
-    read = gradient(phase.Hyper(core_weight=5.0))
+    still = gradient(core_weight=0.0)
+    read = gradient(core_weight=5.0)
     for a, b in zip(jax.tree.leaves(still["dit"]), jax.tree.leaves(read["dit"]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     assert all(np.abs(np.asarray(leaf)).max() > 0 for leaf in jax.tree.leaves(read["core"]))
     assert all(np.abs(np.asarray(leaf)).max() == 0 for leaf in jax.tree.leaves(still["core"]))
-    let = gradient(phase.Hyper(core_weight=5.0, core_gradient=1.0))
+    let = gradient(core_weight=5.0, core_gradient=1.0)
     assert np.abs(np.asarray(let["dit"]["token"] - read["dit"]["token"])).max() > 1e-5
 
 
