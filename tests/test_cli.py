@@ -1,5 +1,6 @@
 """The command as a user meets it: exit statuses, one line for what is wrong, files for what is right."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 
 from gidd_jax import __version__, cli, ledger
+from gidd_jax.commands import flags
+from gidd_jax.studies import sudoku
 
 SMALL = (
     "--steps 4 --d-model 8 --heads 2 --layers 1 --batch 4 --eval-boards 8 --decode-boards 4 --decode 8 --quiet".split()
@@ -57,6 +60,16 @@ def test_a_sweep_leaves_its_files(swept):
     assert (config["d_model"], config["trunk"], config["dial"]) == (8, "towers", "attention")
 
 
+def test_the_coupling_flag_fills_the_column_of_the_dial():
+    parser = argparse.ArgumentParser()
+    flags.add_dials(parser, sudoku.Hyper)
+    flags.add_settings(parser, sudoku.Config)
+    for trunk, dial in (("shared", "gradient"), ("towers", "attention")):
+        args = parser.parse_args(["--coupling", "0", "1", "--trunk", trunk])
+        assert flags.columns(args, flags.settings(args, sudoku.Config).dial) == {dial: [0.0, 1.0]}
+
+
+@pytest.mark.slow
 def test_the_coupling_flag_moves_the_dial_of_the_trunk(tmp_path, capsys):
     words = ["sweep", "sudoku", "--data", "4x4", "--trunk", "shared", "--coupling", "0", "1", "--out", tmp_path]
     assert run(capsys, *words, *SMALL)[0] == 0
@@ -131,6 +144,7 @@ def test_a_model_that_belongs_to_no_study_is_refused(tmp_path, capsys):
             assert status == 2 and told in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_starts_from_an_exported_row(swept, tmp_path, capsys):
     row = ledger.table(swept)["row"].iloc[0]
     run(capsys, "export", swept, "--row", row, "--out", tmp_path / "one")

@@ -10,6 +10,7 @@ from gidd_jax.errors import InputError
 from gidd_jax.models import phase_core
 from gidd_jax.models.phase_core import CoreConfig
 
+APPLY = jax.jit(phase_core.apply, static_argnums=1)
 HIDDEN = jax.random.normal(jax.random.key(0), (3, 5, 8))
 
 
@@ -24,23 +25,23 @@ def test_without_conditioning_it_is_the_kuramoto_model():
     params |= {"kernel": jnp.zeros_like(params["kernel"]), "bias": jnp.concatenate([jnp.cos(theta0), jnp.sin(theta0)])}
     for K in (0.0, 2.0, 7.0):
         _, r = kuramoto.simulate(theta0, params["omega"], K, 0.1, 9, method="euler")
-        np.testing.assert_allclose(phase_core.apply(params, config, HIDDEN, K), jnp.full((3, 5), r[-1]), rtol=2e-6)
+        np.testing.assert_allclose(APPLY(params, config, HIDDEN, K), jnp.full((3, 5), r[-1]), rtol=2e-6)
 
 
 @pytest.mark.parametrize("scope", ["position", "sequence"])
 def test_nothing_crosses_sequences_and_by_position_nothing_crosses_positions(scope):
     config, params = core(scope=scope)
     counted = jnp.arange(5)[None] < jnp.array([[5], [3], [2]])
-    r = phase_core.apply(params, config, HIDDEN, 2.0, counted)
+    r = APPLY(params, config, HIDDEN, 2.0, counted)
     for i in range(3):
-        alone = phase_core.apply(params, config, HIDDEN[i : i + 1], 2.0, counted[i : i + 1])
+        alone = APPLY(params, config, HIDDEN[i : i + 1], 2.0, counted[i : i + 1])
         np.testing.assert_allclose(alone[0], r[i], rtol=1e-6)
-    changed = phase_core.apply(params, config, HIDDEN.at[0, 4].add(1.0), 2.0, counted)
+    changed = APPLY(params, config, HIDDEN.at[0, 4].add(1.0), 2.0, counted)
     assert (np.asarray(changed[0]) != np.asarray(r[0])).any()
     if scope == "position":
         np.testing.assert_array_equal(changed[0, :4], r[0, :4])
     else:
-        uncounted = phase_core.apply(params, config, HIDDEN.at[2, 4].add(1.0), 2.0, counted)
+        uncounted = APPLY(params, config, HIDDEN.at[2, 4].add(1.0), 2.0, counted)
         np.testing.assert_array_equal(uncounted, r)
         assert (np.ptp(np.asarray(r), axis=1) == 0).all()
 
@@ -49,11 +50,11 @@ def test_unrelated_phases_have_the_r_of_finite_size_and_debiased_none():
     config, params = core(oscillators=16, steps=0)
     hidden = jax.random.normal(jax.random.key(2), (40, 100, 8))
     params |= {"kernel": jax.random.normal(jax.random.key(3), params["kernel"].shape)}
-    r = np.asarray(phase_core.apply(params, config, hidden, 0.0))
+    r = np.asarray(APPLY(params, config, hidden, 0.0))
     # Phases of one position share D = 8 hidden numbers, so they are unrelated only on average: E[r^2] = 1/n holds.
     assert np.mean(r**2) == pytest.approx(1 / 16, abs=0.012)
     config = CoreConfig(8, steps=0, debiased=True)
-    debiased = np.asarray(phase_core.apply(params, config, hidden, 0.0))
+    debiased = np.asarray(APPLY(params, config, hidden, 0.0))
     np.testing.assert_allclose(debiased**2, np.maximum(0, (16 * r**2 - 1) / 15), atol=1e-6)
 
 
@@ -61,20 +62,19 @@ def test_saturated_tanh_phases_agree_whatever_they_say_and_atan2_phases_do_not()
     big = 1e6 * HIDDEN
     for phases, agree in (("tanh", True), ("atan2", False)):
         config, params = core(phases=phases, steps=0)
-        r = np.asarray(phase_core.apply(params, config, big, 0.0))
+        r = np.asarray(APPLY(params, config, big, 0.0))
         assert (r > 0.99).all() == agree
 
 
 def test_coupling_raises_r_and_gradients_are_finite_even_where_phases_or_r_vanish():
     config, params = core(steps=40, dt=0.05)
-    weak, strong = (np.asarray(phase_core.apply(params, config, HIDDEN, K)).mean() for K in (0.0, 20.0))
+    weak, strong = (np.asarray(APPLY(params, config, HIDDEN, K)).mean() for K in (0.0, 20.0))
     assert strong > 0.95 > weak
     right = jnp.arange(15).reshape(3, 5) % 2 == 0
-    for bias in (params["bias"], jnp.zeros_like(params["bias"])):
+    nats = lambda p: phase_core.calibration_loss(phase_core.apply(p, config, HIDDEN, 2.0), right, right | True)  # noqa: E731
+    grad = jax.jit(jax.grad(nats))
+    for bias in (params["bias"] + 0.3, params["bias"]):
         frozen = params | {"bias": bias, "kernel": jnp.zeros_like(params["kernel"])}
-        grad = jax.grad(
-            lambda p: phase_core.calibration_loss(phase_core.apply(p, config, HIDDEN, 2.0), right, right | True)
-        )
         for leaf in jax.tree.leaves(grad(frozen)):
             assert np.isfinite(np.asarray(leaf)).all()
 
