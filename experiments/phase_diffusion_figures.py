@@ -56,18 +56,23 @@ def _paths(ax, arrays: dict, name: str, shown: dict[str, tuple[float, str]]) -> 
 def _quality(ax, table: pd.DataFrame, by_steps: dict[int, pd.DataFrame]) -> None:
     entropy = final(table).query("metric == 'entropy'")["value"].mean()
     for colour, method in zip(HUES, METHODS, strict=True):
-        found = []
-        for rows in by_steps.values():
-            rows = rows[(rows["metric"] == f"arm_nll@{method}") & (rows["modulation"] == 0)]
-            found.append(mean_interval(rows[np.isclose(rows["coupling"], USUAL)]["value"]))
-        ax.errorbar(
-            list(by_steps), [f.mean for f in found], _bars(found), fmt="o-", ms=3, capsize=2, color=colour, label=method
-        )
+        seeds = [
+            rows[
+                (rows["metric"] == f"arm_nll@{method}")
+                & (rows["modulation"] == 0)
+                & np.isclose(rows["coupling"], USUAL)
+            ]
+            for rows in by_steps.values()
+        ]
+        ax.plot(list(by_steps), [rows["value"].mean() for rows in seeds], "-", color=colour, label=method)
+        for n, rows in zip(by_steps, seeds, strict=True):
+            ax.plot(np.full(len(rows), n), rows["value"], "o", ms=3, color=colour)
     ax.axhline(entropy, color="black", ls="--", lw=1, label="entropy of the source")
     ax.set(
         xlabel="model calls (steps)", ylabel="samples under the source (nats per token)", title="quality, over seeds"
     )
     ax.set_xscale("log", base=2)
+    ax.set_xticks(list(by_steps), [str(n) for n in by_steps])
 
 
 def _doses(ax, arrays: dict, name: str, label: str) -> None:
@@ -82,7 +87,7 @@ def _doses(ax, arrays: dict, name: str, label: str) -> None:
 
 
 def _causes(ax, found: pd.DataFrame) -> None:
-    rows = found[(found["outcome"] == "nll") & found["family"].isin(["information", "positive"])]
+    rows = found[(found["outcome"] == "nll") & found["family"].isin(["information", "oracle", "alone", "positive"])]
     names = list(dict.fromkeys(zip(rows["family"], rows["contrast"], strict=True)))
     for shift, (colour, (K, part)) in enumerate(zip(HUES, rows.groupby("K"), strict=False)):
         part = part.set_index(["family", "contrast"]).loc[names]
@@ -91,7 +96,7 @@ def _causes(ax, found: pd.DataFrame) -> None:
         ax.errorbar(part["difference"], y, xerr=bars, fmt="o", ms=4, capsize=2, color=colour, label=f"K = {K:g}")
     ax.axvline(0, color="0.5", lw=0.8)
     ax.axvspan(-tests.MARGIN, tests.MARGIN, color="0.9", lw=0, zorder=0)
-    labels = [("oracle " if family == "positive" else "") + contrast for family, contrast in names]
+    labels = [("oracle: " if family in ("oracle", "positive") else "") + contrast for family, contrast in names]
     ax.set_yticks(np.arange(len(names)) + 0.2, labels, fontsize=8)
     ax.set(xlabel="nats per token more than with R (grey: margin)", title="R's content taken away")
     ax.invert_yaxis()

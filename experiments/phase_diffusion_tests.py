@@ -13,6 +13,7 @@ ALPHA = 0.05
 OUTCOMES = {"nll": "nats a token", "sample_entropy": "token entropy", "distinct": "distinct bigrams"}
 INFORMATION = ("neither", "yoked", "shuffled")
 ORACLE = ("oracle neither", "oracle yoked", "oracle shuffled")
+ALONE = {"alone": "alone", "positive": "oracle alone"}
 METHODS = ("matched", "mean path", "untrained", "low confidence", "random order", "ancestral", "remdm", "remdm guided")
 
 
@@ -43,7 +44,8 @@ def contrasts(arrays: dict) -> pd.DataFrame:
     for K in couplings(arrays):
         pairs = [("wired", ".3 - .7", "0.3", "0.7")]
         pairs += [("information", f"{arm} - free", arm, "free") for arm in INFORMATION]
-        pairs += [("positive", f"{arm.removeprefix('oracle ')} - free", arm, "oracle") for arm in ORACLE]
+        pairs += [("oracle", f"{arm.removeprefix('oracle ')} - free", arm, "oracle") for arm in ORACLE]
+        pairs += [(family, "shuffled - R alone", f"{arm} shuffled", arm) for family, arm in ALONE.items()]
         pairs += [("methods", f"{arm} - free", arm, "free") for arm in METHODS]
         for family, what, arm, reference in pairs:
             for name in ("masked", *OUTCOMES):
@@ -80,9 +82,7 @@ def controls(table: pd.DataFrame, arrays: dict) -> dict[str, object]:
         for row in arrays.values()
     ]
     found = contrasts(arrays)
-    positive = found[
-        (found["family"] == "positive") & (found["contrast"] == "neither - free") & (found["outcome"] == "nll")
-    ]
+    positive = found[(found["family"] == "positive") & (found["outcome"] == "nll")]
     last = final(table)
     plain = last[(last["modulation"] == 0) & (last["bin"] == -1)]
     value = lambda rows, name: mean_interval(rows[rows["metric"] == name]["value"])  # noqa: E731
@@ -99,14 +99,13 @@ def controls(table: pd.DataFrame, arrays: dict) -> dict[str, object]:
     }
 
 
-def verdict(rows: pd.DataFrame) -> str:
-    """The information test of one K, by the thresholds written down."""
-    row = rows[(rows["contrast"] == "neither - free") & (rows["outcome"] == "nll")].iloc[0]
+def verdict(rows: pd.DataFrame, contrast: str) -> str:
+    """What a contrast says of nats a token at one K, by the thresholds written down."""
+    row = rows[(rows["contrast"] == contrast) & (rows["outcome"] == "nll")].iloc[0]
+    power = f" ({row['detectable']:.3f} nats a token would be found with probability .8)"
     if row["difference"] > 0 and row["p_holm"] < ALPHA:
-        return "what R says matters"
-    if row["p_equivalent"] < ALPHA:
-        return f"nothing: within ±{MARGIN:g} nats"
-    return "open"
+        return f"matters, {row['difference']:+.3f} nats a token without it"
+    return (f"nothing: within ±{MARGIN:g} nats" if row["p_equivalent"] < ALPHA else "open") + power
 
 
 def tell(found: pd.DataFrame, arrays: dict) -> str:
@@ -127,9 +126,11 @@ def tell(found: pd.DataFrame, arrays: dict) -> str:
         )
         told = [f"{label} {_interval(slopes(arrays, K, name))}" for name, label in OUTCOMES.items()]
         lines.append("change from R = 0 to R = 1, over eleven doses: " + "; ".join(told))
-        test = rows[(rows["family"] == "information")]
-        least = test[(test["contrast"] == "neither - free") & (test["outcome"] == "nll")]["detectable"].iloc[0]
-        lines.append(f"information: {verdict(test)} ({least:.3f} nats a token would be found with probability .8)")
+        families = {name: rows[rows["family"] == name] for name in ("information", "alone")}
+        lines.append(
+            f"what R says, beside the model's confidence: {verdict(families['information'], 'neither - free')}"
+        )
+        lines.append(f"what R says, alone: {verdict(families['alone'], 'shuffled - R alone')}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -139,7 +140,7 @@ def told_controls(found: dict) -> str:
     near = "within" if found["excess"] < MARGIN else "NOT within"
     lines = [
         f"negative control, R with no way to act: {'equal to the bit' if found['negative'] else 'DIFFERS'}",
-        f"positive control, the best model's certainty as R: {'found' if found['positive'] else 'NOT FOUND'}",
+        f"positive control, the best model's certainty alone as R: {'found' if found['positive'] else 'NOT FOUND'}",
         f"denoiser: {found['excess']:.3f} nats a token above the best possible, {near} {MARGIN:g}",
     ]
     for K in found["left"]:

@@ -32,6 +32,7 @@ class Row(NamedTuple):
 
 _MUTE = {"span": 0.0, "agreement": 0.0}
 _SHUFFLED = {"shuffled": 1.0}
+_ALONE = {"confidence": 0.0, "agreement": 1.0}
 ROWS: dict[str, Row] = {
     "free": Row({}),
     "untrained": Row({}, source=UNTRAINED),
@@ -45,6 +46,10 @@ ROWS: dict[str, Row] = {
     "oracle yoked": Row({}, "oracle's other", ORACLE),
     "oracle shuffled": Row(_SHUFFLED, "oracle", ORACLE),
     "oracle neither": Row(_SHUFFLED, "oracle's other", ORACLE),
+    "alone": Row(_ALONE, "free"),
+    "alone shuffled": Row(_ALONE | _SHUFFLED, "free"),
+    "oracle alone": Row(_ALONE, "oracle", ORACLE),
+    "oracle alone shuffled": Row(_ALONE | _SHUFFLED, "oracle", ORACLE),
     "no span": Row(_MUTE),
     "no span, 0.3": Row(_MUTE | {"clamp": 0.3}),
     "no span, 0.7": Row(_MUTE | {"clamp": 0.7}),
@@ -53,7 +58,8 @@ ROWS: dict[str, Row] = {
     "remdm guided": Row({"again": 1.0}),
 }
 """By name. A number: R set to it, in pace and order. yoked takes R's pace out of step with the text, shuffled (R moved
-among the masked cells) its order, neither both; each keeps the distribution of R. no span: R without any way to act,
+among the masked cells) its order, neither both; each keeps the distribution of R. alone: the order is R's, without the
+model's own confidence in the token drawn, which tells much the same. no span: R without any way to act,
 whatever it is set to: these three must be equal to the bit. The rest: other samplers at as many model calls."""
 
 NAMES = tuple(ROWS)
