@@ -206,6 +206,7 @@ def test_a_bad_row_is_named_or_skipped(tmp_path, capsys):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_evaluation_on_other_boards_says_what_training_saw(swept, capsys):
     status, out, _ = run(capsys, "evaluate", swept, "--data", "4x4", "--decode", 8)
     assert status == 0 and "split given" in out

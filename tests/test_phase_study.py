@@ -98,6 +98,7 @@ def test_arms_share_keys_and_differ_in_what_they_name():
     assert waiting["matched"] == pytest.approx(waiting["free"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_sweep_from_the_command_line_measures_every_arm(tmp_path, capsys):
     flags = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     run = ["sweep", "phase", *flags, "--coupling", "0", "2", "--out", str(tmp_path / "a"), "--quiet"]
