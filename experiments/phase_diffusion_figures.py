@@ -69,7 +69,7 @@ def _quality(ax, table: pd.DataFrame, by_steps: dict[int, pd.DataFrame]) -> None
             ax.plot(np.full(len(rows), n), rows["value"], "o", ms=3, color=colour)
     ax.axhline(entropy, color="black", ls="--", lw=1, label="entropy of the source")
     ax.set(
-        xlabel="model calls (steps)", ylabel="samples under the source (nats per token)", title="quality, over seeds"
+        xlabel="model calls (steps)", ylabel="samples under the source (nats per token)", title="quality (a dot a seed)"
     )
     ax.set_xscale("log", base=2)
     ax.set_xticks(list(by_steps), [str(n) for n in by_steps])
