@@ -19,7 +19,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 ORDER = """
     __init__ errors types config
     files grid
-    schedules corruption losses oracle known probes kuramoto diffusion replica
+    schedules corruption losses oracle known probes geometry kuramoto diffusion replica
     models data
     optim train sampling likelihood
     checkpoint metrics progress

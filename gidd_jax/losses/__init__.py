@@ -4,6 +4,7 @@ from gidd_jax.losses.bins import T_BINS, by_time
 from gidd_jax.losses.gidd import GiddTerms, gidd_loss, gidd_terms, itakura_saito, loss_weight
 from gidd_jax.losses.head import LazyLogits
 from gidd_jax.losses.masked import cross_entropy, masked_elbo
+from gidd_jax.losses.smoothing import smoothed_cross_entropy, smoothing_floor
 from gidd_jax.losses.two_head import (
     Noised,
     TwoHeadTerms,
@@ -31,6 +32,8 @@ __all__ = [
     "itakura_saito",
     "loss_weight",
     "masked_elbo",
+    "smoothed_cross_entropy",
+    "smoothing_floor",
     "two_head_loss",
     "two_head_metrics",
     "two_head_terms",
