@@ -126,7 +126,7 @@ def test_hugging_face_tokenizers_add_nothing_and_cut_nothing(tokenizer_file, mon
 
 def test_tokenizers_that_are_none_are_told(tmp_path, tokenizer_file, monkeypatch):
     assert message("kjv", tokenizer="words") == (
-        "words: no such tokenizer; give bytes, characters or the path of a tokenizer.json"
+        "words: no such tokenizer; give bytes, characters, bpe-N (bpe-4096) or the path of a tokenizer.json"
     )
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")

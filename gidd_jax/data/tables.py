@@ -25,7 +25,8 @@ def batches(
 
     A CSV row with too many or too few fields is left out where ``skipped`` is given one count to add to; otherwise it
     raises ``InputError`` that ends in ``mend``. A file that is missing, empty, or no table raises one too, which says
-    that a table of ``what`` is wanted. ``line_breaks``: quoted fields of a CSV file may hold some.
+    that a table of ``what`` is wanted. ``line_breaks``: quoted fields of a CSV file may hold some. A file called .tsv
+    has tabs for commas, and quotes in it are letters.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a CSV or parquet file")
@@ -52,9 +53,11 @@ def _csv(
     import pyarrow
     import pyarrow.csv
 
+    tabs = path.suffix == ".tsv"
     try:
         with open(path, "rb") as file:
-            header = next(csv.reader([file.readline(1 << 16).decode("utf-8-sig")]))
+            line = file.readline(1 << 16).decode("utf-8-sig")
+            header = line.rstrip("\r\n").split("\t") if tabs else next(csv.reader([line]))
     except (UnicodeDecodeError, csv.Error, StopIteration):
         raise InputError(f"{path}: this is not a CSV file; give a CSV or parquet file with {what}") from None
     columns = pick(header, str(path))
@@ -72,7 +75,12 @@ def _csv(
             path,
             # One thread, or rows would have no number.
             read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK),
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=handle, newlines_in_values=line_breaks),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter="\t" if tabs else ",",
+                quote_char=False if tabs else '"',
+                invalid_row_handler=handle,
+                newlines_in_values=line_breaks and not tabs,
+            ),
             # Every column is text: a board of digits must not become a number.
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(header, pyarrow.string()), include_columns=list(columns.values())

@@ -22,7 +22,7 @@ class TextConfig(OptimConfig):
         "text, CSV, JSONL, parquet file or folder, Hugging Face name, kjv, wiki-leads, markov, hmm",
         execution=True,
     )
-    tokenizer: str = setting("bytes", "bytes, characters, or a tokenizer.json")
+    tokenizer: str = setting("bytes", "bytes, characters, bpe-N (bpe-4096), or a tokenizer.json")
     cut: str = setting("file", "what a document of a text file is", choices=("file", "paragraph", "line"))
     column: str = setting("text", "column of a table that holds the text")
     data_split: str = setting("train", "split of a Hugging Face data set to train on")

@@ -2,6 +2,7 @@
 
 from gidd_jax.data.text.load import Corpus, Part, load
 from gidd_jax.data.text.tokenizer import Bytes, Characters, HuggingFace, Tokenizer, from_json, to_json
+from gidd_jax.data.text.views import Rows, Views, decode_rows, views
 
 __all__ = [
     "Bytes",
@@ -9,8 +10,12 @@ __all__ = [
     "Corpus",
     "HuggingFace",
     "Part",
+    "Rows",
     "Tokenizer",
+    "Views",
+    "decode_rows",
     "from_json",
     "load",
     "to_json",
+    "views",
 ]

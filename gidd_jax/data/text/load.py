@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from gidd_jax.data.text import read
+from gidd_jax.data.text.making import maker
 from gidd_jax.data.text.split import split as deal
-from gidd_jax.data.text.tokenizer import UNSEEN, Characters, Tokenizer, alphabet, named, to_json
+from gidd_jax.data.text.tokenizer import UNSEEN, Characters, Tokenizer, to_json
 from gidd_jax.errors import InputError
 
 MOST = 2**31 - 1
@@ -71,7 +72,8 @@ def load(
     ``cut`` says; it ends in one line break. Documents of fewer than ``least`` characters are left out, as is all
     after the first ``limit`` characters.
 
-    ``tokenizer``: bytes, characters (the alphabet is that of the training text) or the path of a `tokenizer.json`.
+    ``tokenizer``: bytes, characters (the alphabet is that of the training text), bpe-N (N byte pairs learned from
+    it, extra `text`) or the path of a `tokenizer.json`.
     ``validation`` is another source to validate on, ``validation_split`` a split of it or else of ``source``. Without
     either ``share`` is held out: whole documents, or of one long text its end (see ``split.split``).
 
@@ -83,10 +85,8 @@ def load(
         raise InputError(f"share {share:g}: give a share above 0 and below 1 to hold out")
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: give a number of characters above 0")
-    # A tokenizer that is none is told before the text comes, which may take long; the alphabet waits for it.
-    made = tokenizer
-    if isinstance(tokenizer, str | pathlib.Path):
-        made = None if tokenizer == "characters" else named(str(tokenizer))
+    # A tokenizer that is none is told before the text comes, which may take long.
+    make = maker(tokenizer)
 
     def gather(name: str, split: str) -> list[str]:
         return _kept(read.documents(name, cut, column, split, subset), name, least, limit)
@@ -98,7 +98,7 @@ def load(
         train, held, kind = texts, gather(str(validation or source), validation_split or "train"), "given"
     if not held:
         raise InputError(f"{name}: {sum(map(len, texts))} characters leave none to validate on; give more text")
-    made = made or Characters(alphabet(train))
+    made = make(train)
     parts = [_part(made, each, name) for each in (train, held)]
     return Corpus(*parts, made, kind, name, f"{kind}-{_digest(made, parts)}")
 

@@ -1,6 +1,6 @@
 """Training and validation texts: whole documents dealt out by what they say, or the end of each held out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ SHINGLE = 24
 
 BLOCK = 1 << 20
 """Bytes hashed at once."""
+
+DRAWN = 1 << 20
+"""Runs of the training text that validation texts are compared with, about."""
 
 SPARE = bytes(i for i in range(128) if not chr(i).isalnum())
 ODD = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]
@@ -36,17 +39,22 @@ def split(texts: Sequence[str], share: float = 0.1, seed: int = 0) -> Split:
     probability 2 share (1 - share) (1 - J): never where they differ in case, spaces and punctuation only. Held-out
     ends are the last ``share`` of the characters.
     """
-    place, different = places(signatures(texts), seed) if len(texts) >= FEW else (None, 0)
-    if different < FEW:
+    held = held_out(texts, share, seed)
+    if held is None:
         cuts = [len(text) - int(len(text) * share) for text in texts]
         ends = [text[cut:] for text, cut in zip(texts, cuts, strict=True)]
         return Split([text[:cut] for text, cut in zip(texts, cuts, strict=True)], [e for e in ends if e], "position")
-    held = place < share
     return Split(
         [text for text, out in zip(texts, held, strict=True) if not out],
         [text for text, out in zip(texts, held, strict=True) if out],
         "document",
     )
+
+
+def held_out(texts: Sequence[str], share: float = 0.1, seed: int = 0) -> np.ndarray | None:
+    """Which documents to validate on, bool [N], as ``split`` says; None where fewer than 20 are different."""
+    place, different = places(signatures(texts), seed) if len(texts) >= FEW else (None, 0)
+    return None if different < FEW else place < share
 
 
 def signatures(texts: Sequence[str]) -> np.ndarray:
@@ -55,25 +63,56 @@ def signatures(texts: Sequence[str]) -> np.ndarray:
     Two texts have the same with probability J, the Jaccard similarity of their sets of such runs. Source: Broder, On
     the resemblance and containment of documents, 1997.
     """
-    found, waiting, size = [], [], 0
+    return np.concatenate([_smallest(block) for block in _blocks(texts)])
+
+
+def overlap(train: Sequence[str], validation: Sequence[str]) -> float:
+    """The share of runs of 24 letters or digits in the validation texts that some training text has too, 0 to 1.
+
+    Estimated from the runs whose hash is small, about a million of the training texts'. Neither may be empty.
+    """
+    bound = np.uint64(min(DRAWN / max(sum(map(len, train)), 1), 1) * (2**64 - 2**12))
+    seen, held = (np.concatenate([_runs(block, bound) for block in _blocks(texts)]) for texts in (train, validation))
+    return float(np.isin(held, seen).mean())
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[list[bytes]]:
+    """The texts' letters and digits, some ``BLOCK`` bytes together."""
+    waiting, size = [], 0
     for text in texts:
         # A run of zeros at the end: a short text is one run too.
         waiting.append(text.lower().encode().translate(None, SPARE).ljust(SHINGLE, b"\0"))
         size += len(waiting[-1])
         if size > BLOCK:
-            found.append(_smallest(waiting))
+            yield waiting
             waiting, size = [], 0
-    return np.concatenate([*found, _smallest(waiting)]) if waiting else np.concatenate(found)
+    if waiting:
+        yield waiting
 
 
 def _smallest(texts: list[bytes]) -> np.ndarray:
-    """The smallest hash of any run of each text, at least one run long: uint64 [n]."""
-    hashes = _hashes(np.frombuffer(b"".join(texts), np.uint8))
+    """The smallest hash of any run of each text, uint64 [n]."""
+    hashes, edges = _hashes(np.frombuffer(b"".join(texts), np.uint8)), _edges(texts)
+    return np.minimum.reduceat(hashes, edges[:-1])[::2]
+
+
+def _runs(texts: list[bytes], bound: np.uint64) -> np.ndarray:
+    """The hashes of all runs of the texts that are at most ``bound``, uint64 [n]."""
+    hashes, edges = _hashes(np.frombuffer(b"".join(texts), np.uint8)), _edges(texts)
+    inside = np.zeros(len(hashes) + 1, bool)
+    inside[edges] = True
+    inside = np.logical_xor.accumulate(inside)[:-1]
+    return hashes[inside & (hashes <= bound)]
+
+
+def _edges(texts: list[bytes]) -> np.ndarray:
+    """Where the runs of each text begin and end among those of all joined, int64 [2 n].
+
+    Runs that begin in one text and end in the next belong to neither: every other stretch is left out.
+    """
     lengths = np.array([len(text) for text in texts])
     start = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    # Runs that begin in one text and end in the next belong to neither: every other stretch is left out.
-    edges = np.stack([start, start + lengths - SHINGLE + 1], axis=1).ravel()
-    return np.minimum.reduceat(hashes, edges[:-1])[::2]
+    return np.stack([start, start + lengths - SHINGLE + 1], axis=1).ravel()
 
 
 def _hashes(data: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Every tokenizer ends with two ids that no text has, as in the authors' code: PAD
 
 import dataclasses
 import functools
-import pathlib
+import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -97,7 +97,7 @@ class Characters(_Special):
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         table = np.full(TABLE, self.alphabet.index(UNSEEN), np.min_scalar_type(self.own - 1))
         table[list(map(ord, self.alphabet))] = np.arange(self.own)
-        return np.concatenate([table[codes] for codes in _codes("".join(texts))]), _offsets(map(len, texts))
+        return np.concatenate([table[codes] for codes in codes("".join(texts))]), _offsets(map(len, texts))
 
     def _text(self, ids: np.ndarray) -> str:
         return "".join(self.alphabet[i] for i in ids)
@@ -115,10 +115,10 @@ class HuggingFace(_Special):
 
     @functools.cached_property
     def own(self) -> int:
-        return max(_hugging_face(self.document).get_vocab(with_added_tokens=True).values()) + 1
+        return max(hugging_face(self.document).get_vocab(with_added_tokens=True).values()) + 1
 
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        inner, small = _hugging_face(self.document), np.min_scalar_type(self.own - 1)
+        inner, small = hugging_face(self.document), np.min_scalar_type(self.own - 1)
         parts, lengths = [np.zeros(0, small)], np.zeros(len(texts), np.int64)
         for owners, pieces in _batches(texts):
             for owner, made in zip(owners, inner.encode_batch(pieces, add_special_tokens=False), strict=True):
@@ -127,37 +127,10 @@ class HuggingFace(_Special):
         return np.concatenate(parts), _offsets(lengths)
 
     def _text(self, ids: np.ndarray) -> str:
-        return _hugging_face(self.document).decode(ids.tolist(), skip_special_tokens=False)
+        return hugging_face(self.document).decode(ids.tolist(), skip_special_tokens=False)
 
 
 KINDS = {Bytes: "bytes", Characters: "characters", HuggingFace: "huggingface"}
-
-
-def named(name: str) -> Tokenizer:
-    """The tokenizer called bytes, or that of a `tokenizer.json`.
-
-    Raises ``InputError`` for a file that is missing or none, and for want of the package `tokenizers`.
-    """
-    if name == "bytes":
-        return Bytes()
-    path = pathlib.Path(name)
-    if not path.is_file():
-        raise InputError(f"{name}: no such tokenizer; give bytes, characters or the path of a tokenizer.json")
-    try:
-        tokenizer = HuggingFace(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: this is no tokenizer.json: it is not UTF-8") from None
-    _hugging_face(tokenizer.document, name)
-    return tokenizer
-
-
-def alphabet(texts: Sequence[str]) -> str:
-    """Every character of the texts and U+FFFD, sorted."""
-    seen = np.zeros(TABLE, bool)
-    seen[ord(UNSEEN)] = True
-    for codes in _codes("".join(texts)):
-        seen[codes] = True
-    return "".join(map(chr, np.flatnonzero(seen)))
 
 
 def to_json(tokenizer: Tokenizer) -> dict:
@@ -175,14 +148,21 @@ def from_json(stored: dict) -> Tokenizer:
     raise InputError(f"tokenizer of kind {kind!r}: not one of {', '.join(KINDS.values())}, or another version's")
 
 
-@functools.lru_cache(maxsize=4)
-def _hugging_face(document: str, name: str = "tokenizer") -> "tokenizers.Tokenizer":
+def package(name: str) -> types.ModuleType:
+    """The package `tokenizers`; raises ``InputError``, which says that ``name`` needs it, where it is not installed."""
     try:
         import tokenizers
     except ImportError:
         raise InputError(f"{name}: needs the package tokenizers; pip install 'gidd-jax[text]'") from None
+    return tokenizers
+
+
+@functools.lru_cache(maxsize=4)
+def hugging_face(document: str, name: str = "tokenizer") -> "tokenizers.Tokenizer":
     try:
-        inner = tokenizers.Tokenizer.from_str(document)
+        inner = package(name).Tokenizer.from_str(document)
+    except InputError:
+        raise
     # The package raises plain exceptions, whatever is wrong.
     except Exception as error:
         raise InputError(f"{name}: this is no tokenizer.json ({str(error).splitlines()[0]})") from None
@@ -212,7 +192,7 @@ def _batches(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
     yield owners, pieces
 
 
-def _codes(text: str) -> Iterator[np.ndarray]:
+def codes(text: str) -> Iterator[np.ndarray]:
     """Code points of a text, a piece at a time: four bytes for every character would be much of it."""
     for start in range(0, max(len(text), 1), PIECE):
         yield np.frombuffer(text[start : start + PIECE].encode("utf-32-le"), np.uint32)
