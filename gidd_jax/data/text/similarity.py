@@ -44,7 +44,7 @@ def load(
 ) -> Similarities:
     """Pairs with human scores.
 
-    ``source``: lee, stsb (sentence-transformers/stsb on the Hugging Face hub), or a CSV, TSV, JSONL or parquet file or a
+    ``source``: lee, stsb (sentence-transformers/stsb on the Hugging Face hub), a CSV, TSV, JSONL or parquet file or a
     repository with the columns sentence1, sentence2 and ``score``, and then its ``split`` and ``subset``.
 
     lee: 50 news texts of some 80 words, all 1,225 pairs, scores 0.2 to 1, each a mean over people, and 300 more texts.
