@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from gidd_jax.data import text
 from gidd_jax.data.text import offline, read, sword, verses
 from gidd_jax.data.text.making import bpe, maker
-from gidd_jax.data.text.split import overlap
+from gidd_jax.data.text.split import held_out, overlap
 from gidd_jax.errors import InputError
 
 CHAPTERS = offline.kjv()
@@ -188,6 +188,21 @@ def test_a_split_of_its_own(tmp_path, made):
     assert (found.kind, len(found.train.ids), len(found.validation.ids)) == ("given", 30, 30)
     assert 0.25 < found.overlap < 0.45
     assert text.views(train, length=64, tokenizer=made, validation=train).overlap == 1
+
+
+def test_documents_that_are_alike_in_either_view_are_never_parted():
+    rng = random.Random(0)
+    texts = [rng.choice(VERSES[:700]) for _ in range(2000)]
+    others = [f"Number {rng.randrange(20_000)}" + "." * rng.randrange(3) for _ in texts]
+    held = held_out(texts, 0.3, others=others)
+    assert 0.05 < held.mean() < 0.6
+    for seen in (texts, [other.strip(".") for other in others]):
+        sides = {}
+        for what, side in zip(seen, held, strict=True):
+            sides.setdefault(what, set()).add(bool(side))
+        assert set(map(len, sides.values())) == {1}
+    alone = held_out(texts, 0.3)
+    assert (held_out(texts, 0.3, others=list(map(str, range(2000)))) == alone).all() and (alone != held).any()
 
 
 def test_overlap_is_the_share_of_runs_that_training_has(monkeypatch):

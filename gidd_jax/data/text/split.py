@@ -51,9 +51,17 @@ def split(texts: Sequence[str], share: float = 0.1, seed: int = 0) -> Split:
     )
 
 
-def held_out(texts: Sequence[str], share: float = 0.1, seed: int = 0) -> np.ndarray | None:
-    """Which documents to validate on, bool [N], as ``split`` says; None where fewer than 20 are different."""
-    place, different = places(signatures(texts), seed) if len(texts) >= FEW else (None, 0)
+def held_out(
+    texts: Sequence[str], share: float = 0.1, seed: int = 0, others: Sequence[str] | None = None
+) -> np.ndarray | None:
+    """Which documents to validate on, bool [N], as ``split`` says; None where fewer than 20 are different.
+
+    ``others`` is another view of each: documents whose others have the same letters and digits stay together too.
+    """
+    if len(texts) < FEW:
+        return None
+    hashes = signatures(texts)
+    place, different = places(hashes if others is None else _together(hashes, others), seed)
     return None if different < FEW else place < share
 
 
@@ -76,12 +84,36 @@ def overlap(train: Sequence[str], validation: Sequence[str]) -> float:
     return float(np.isin(held, seen).mean())
 
 
+def _together(hashes: np.ndarray, others: Sequence[str]) -> np.ndarray:
+    """The smallest of the hashes of all documents that equal hashes or equal others link to this one, uint64 [N]."""
+    import scipy.sparse
+
+    count = len(hashes)
+    letters = {}
+    links = [
+        np.unique(hashes, return_inverse=True)[1],
+        np.array([letters.setdefault(_letters(text), len(letters)) for text in others]) + count,
+    ]
+    ends = np.concatenate(links) + count
+    starts = np.tile(np.arange(count), 2)
+    graph = scipy.sparse.coo_array((np.ones(2 * count, bool), (starts, ends)), shape=(3 * count, 3 * count))
+    group = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:count]
+    smallest = np.full(3 * count, np.iinfo(np.uint64).max)
+    np.minimum.at(smallest, group, hashes)
+    return smallest[group]
+
+
+def _letters(text: str) -> bytes:
+    """Its letters and digits, without case."""
+    return text.lower().encode().translate(None, SPARE)
+
+
 def _blocks(texts: Sequence[str]) -> Iterator[list[bytes]]:
     """The texts' letters and digits, some ``BLOCK`` bytes together."""
     waiting, size = [], 0
     for text in texts:
         # A run of zeros at the end: a short text is one run too.
-        waiting.append(text.lower().encode().translate(None, SPARE).ljust(SHINGLE, b"\0"))
+        waiting.append(_letters(text).ljust(SHINGLE, b"\0"))
         size += len(waiting[-1])
         if size > BLOCK:
             yield waiting

@@ -80,7 +80,7 @@ def views(
 
     ``tokenizer``: as ``load`` has it; one that is learned is learned from both views of the training documents.
     ``validation``, ``validation_split``, ``limit`` (characters of the first view), ``share``, ``seed``: as in ``load``,
-    but only whole documents are held out: those that are alike in the first view are never parted.
+    but only whole documents are held out: those that are alike in either view are never parted.
 
     Raises ``InputError`` as ``load`` does, for fewer than 20 different documents to hold some out of, and where no
     document of a split has ``least`` tokens.
@@ -100,7 +100,7 @@ def views(
             "given",
         )
     else:
-        out = held_out(found.texts, share, seed)
+        out = held_out(found.texts, share, seed, found.others)
         if out is None:
             raise InputError(
                 f"{name}: too few different documents to hold some out ({len(found.texts)}, 20 are needed); "
