@@ -13,7 +13,7 @@ from typing import Any
 from gidd_jax.config import dials
 from gidd_jax.errors import InputError
 
-STUDIES = ("sudoku", "language", "phase", "kuramoto", "syncgap")
+STUDIES = ("sudoku", "language", "phase", "concepts", "kuramoto", "syncgap")
 
 
 def study(name: str) -> Any:

@@ -1,0 +1,105 @@
+"""Texts -> concepts -> logits: what training, evaluation and sampling of the concept study share."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gidd_jax.models import bottleneck
+from gidd_jax.studies.concepts_settings import Config, Hyper
+from gidd_jax.studies.concepts_task import Task
+from gidd_jax.types import Mask, Tokens, Tree
+
+AT_ONCE = 64
+"""Texts encoded together where many are."""
+
+
+class Seen(NamedTuple):
+    """Concepts after the last norm, the layers' before it, and logits of the clean tokens."""
+
+    concepts: Float[Array, "B C D"]
+    states: Float[Array, "L B C D"]
+    logits: Float[Array, "B S V"]
+
+
+def shape(config: Config, data: Tree) -> bottleneck.BottleneckConfig:
+    """The model's static shape."""
+    return bottleneck.BottleneckConfig(
+        vocab_size=data["vocabulary"].shape[0],
+        length=config.length,
+        d_model=config.d_model,
+        concepts=config.concepts,
+        encoder_layers=config.encoder_layers,
+        decoder_layers=config.decoder_layers,
+        heads=config.heads,
+        hidden=config.hidden,
+        token_dim=config.token_dim,
+        dtype=config.dtype,
+    )
+
+
+def mask_id(data: Tree) -> int:
+    """The mask, the last token."""
+    return data["vocabulary"].shape[0] - 1
+
+
+def switches(hyper: Hyper) -> bottleneck.Switches:
+    """What of the shape a row decides."""
+    return bottleneck.Switches(
+        depth=hyper.depth,
+        concepts=hyper.n_concepts,
+        bixt=hyper.bixt,
+        channel=hyper.channel,
+        tokens=hyper.decoder_tokens,
+        self_attention=hyper.self_attention,
+        causal=hyper.causal,
+        gate=hyper.gate,
+    )
+
+
+def slots(hyper: Hyper, config: Config) -> Array:
+    """Which concepts are in use, bool [C]."""
+    return jnp.arange(config.concepts) < hyper.n_concepts
+
+
+def encode(params: Tree, hyper: Hyper, config: Config, data: Tree, ids: Tokens, keep: Mask) -> tuple[Array, Array]:
+    """Concepts [B,C,D] and the layers' states [L,B,C,D]."""
+    return bottleneck.encode(params, shape(config, data), switches(hyper), ids, keep)
+
+
+def decode(
+    params: Tree, hyper: Hyper, config: Config, data: Tree, concepts: Array, task: Task, embedded: Array | None = None
+) -> Float[Array, "B S V"]:
+    """Logits at the cells of a task, of the mask too, as the source has it; ``without_mask`` where that matters."""
+    return bottleneck.decode(
+        params,
+        shape(config, data),
+        switches(hyper),
+        concepts,
+        task.z,
+        task.place,
+        task.target,
+        task.t * hyper.time_scale,
+        embedded,
+    )
+
+
+def without_mask(logits: Float[Array, "B S V"], data: Tree) -> Float[Array, "B S V"]:
+    """Logits with the mask's at minus infinity: no clean token is one."""
+    return jnp.where(jnp.arange(logits.shape[-1])[None, None] == mask_id(data), -jnp.inf, logits)
+
+
+def see(params: Tree, hyper: Hyper, config: Config, data: Tree, task: Task) -> Seen:
+    """The model once."""
+    concepts, states = encode(params, hyper, config, data, task.seen, task.keep)
+    return Seen(concepts, states, decode(params, hyper, config, data, concepts, task))
+
+
+def concepts_of(params: Tree, hyper: Hyper, config: Config, data: Tree, ids: Tokens, keep: Mask) -> Array:
+    """Concepts of any number of texts [N,C,D], ``AT_ONCE`` at a time."""
+
+    def one(row: tuple[Array, Array]) -> Array:
+        return encode(params, hyper, config, data, row[0][None].astype(jnp.int32), row[1][None])[0][0]
+
+    return jax.lax.map(one, (ids, keep), batch_size=AT_ONCE)

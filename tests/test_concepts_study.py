@@ -1,0 +1,276 @@
+"""The concept study: every objective by masks, its weights in closed form, rows of one program, the command line."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gidd_jax import cli, export, sweep
+from gidd_jax.errors import InputError
+from gidd_jax.studies import concepts, concepts_data, concepts_evaluation, concepts_model
+from gidd_jax.studies.concepts_sampling import write
+from gidd_jax.studies.concepts_task import Texts, pose, weigh
+
+MASK, B, S = 20, 64, 12
+LENGTHS = np.tile([12, 9, 5, 3], B // 4)
+VALID = np.arange(S)[None] < LENGTHS[:, None]
+IDS = np.where(VALID, np.random.default_rng(0).integers(0, 19, (B, S)), 19)
+OTHER = np.where(VALID, (IDS + 5) % 19, 19)
+TEXTS = Texts(IDS, VALID, OTHER, VALID)
+
+
+@functools.cache
+def poser():
+    return jax.jit(lambda key, hyper: pose(key, TEXTS, hyper, MASK))
+
+
+def posed(seed=0, **values):
+    task = poser()(jax.random.key(seed), jax.tree.map(jnp.float32, concepts.Hyper(**values)))
+    return jax.tree.map(np.asarray, task)
+
+
+def test_self_reconstruction_shows_the_encoder_all_and_the_decoder_what_is_not_masked():
+    task = posed()
+    np.testing.assert_array_equal(task.seen, IDS)
+    np.testing.assert_array_equal(task.keep, VALID)
+    np.testing.assert_array_equal(task.target, VALID)
+    np.testing.assert_array_equal(task.z, np.where(task.scored, MASK, IDS))
+    assert not (task.scored & ~VALID).any()  # padding is never asked for
+    # One time in each interval of length 1/B, and a share t of the cells masked: 3 standard errors.
+    assert (np.sort((task.t * B).astype(int)) == np.arange(B)).all()
+    spread = task.scored.sum() - (task.t[:, None] * VALID).sum()
+    assert abs(spread) < 3 * np.sqrt((task.t * (1 - task.t))[:, None] * VALID).sum() ** 0.5 * 2
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**31 - 1), st.floats(0.05, 0.9), st.floats(0, 0.1), st.booleans())
+def test_prefix_and_rest_never_meet(seed, low, more, causal):
+    task = posed(seed, prefix=1.0, split_lo=low, split_hi=low + more, causal=float(causal))
+    assert not (task.keep & task.target).any()
+    np.testing.assert_array_equal(task.keep | task.target, VALID)
+    start = task.keep.sum(1)
+    np.testing.assert_array_equal(start, np.argmax(task.target, axis=1))
+    assert (start >= 1).all() and (start < LENGTHS).all()
+    wanted = np.floor(low * LENGTHS).clip(1, LENGTHS - 1)
+    assert (start >= wanted).all() and (start <= np.ceil((low + more) * LENGTHS).clip(1, LENGTHS - 1)).all()
+    rows = np.arange(B)
+    assert (task.place[rows, start] == 0).all() and (task.place[rows, LENGTHS - 1] == LENGTHS - 1 - start).all()
+
+
+@pytest.mark.parametrize("prefix", [0.0, 1.0])
+def test_an_autoregressive_decoder_sees_the_cell_before(prefix):
+    task = posed(prefix=prefix, causal=1.0)
+    np.testing.assert_array_equal(task.scored, task.target)
+    np.testing.assert_array_equal(task.t, 1.0)
+    for b in range(B):
+        cells = np.flatnonzero(task.target[b])
+        np.testing.assert_array_equal(task.z[b, cells], [MASK, *IDS[b, cells[:-1]]])
+
+
+def test_deletion_leaves_a_share_and_at_least_one():
+    kept = posed(delete=0.6).keep
+    # Binomial(sum of lengths, .4): 4 standard deviations, alpha 6e-5.
+    assert abs(kept.sum() - 0.4 * VALID.sum()) < 4 * np.sqrt(VALID.sum() * 0.24)
+    assert posed(delete=0.999).keep.any(1).all()
+    assert posed(t_min=1.0, t_max=1.0).scored.sum() == VALID.sum()
+
+
+def test_masked_language_modelling_hides_the_same_cells_from_both():
+    task = posed(t_min=0.15, t_max=0.15, encoder_noise=1.0)
+    np.testing.assert_array_equal(task.seen, task.z)
+    np.testing.assert_allclose(task.t, 0.15)
+
+
+def test_another_view_is_asked_for():
+    task = posed(other_view=1.0)
+    np.testing.assert_array_equal(task.x, OTHER)
+    np.testing.assert_array_equal(task.seen, IDS)
+
+
+NATS = np.random.default_rng(1).exponential(size=(B, S)).astype(np.float32)
+
+
+def weighed(task, **values):
+    return float(weigh(jnp.asarray(NATS), task, concepts.Hyper(**values)))
+
+
+@pytest.mark.parametrize("elbo", [0.0, 0.5, 1.0])
+def test_at_a_constant_t_every_exponent_is_the_mean_cross_entropy(elbo):
+    task = posed(t_min=0.4, t_max=0.4)
+    assert weighed(task, elbo=elbo) == pytest.approx(NATS[task.scored].mean(), rel=1e-5)
+
+
+def test_weights_in_closed_form():
+    task = posed(t_min=0.1)
+    t = task.t[:, None]
+    elbo = np.where(task.scored, NATS / t, 0)
+    assert weighed(task, elbo=1.0, per_cell=1.0) == pytest.approx(elbo.sum() / VALID.sum(), rel=1e-5)
+    own = elbo.sum() / np.where(task.scored, 1 / t, 0).sum()
+    assert weighed(task, elbo=1.0) == pytest.approx(own, rel=1e-5)
+    seen = task.target & ~task.scored
+    full = (NATS[task.scored].sum() + 0.5 * NATS[seen].sum()) / (task.scored.sum() + 0.5 * seen.sum())
+    assert weighed(task, visible_weight=0.5) == pytest.approx(full, rel=1e-5)
+
+
+TINY = dict(data="kjv", cut="file", limit=120_000, tokenizer="characters", similarity="none", windows=True, length=16)
+TINY |= dict(batch=4, d_model=8, concepts=4, heads=2, hidden=8, eval_sequences=8, strata=2, steps=4)
+ROWS = dict(
+    depth=[1.0, 2.0, 2.0, 1.5, 2.0, 2.0, 2.0, 2.0],
+    elbo=[0.0, 1.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0],
+    prefix=[0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+    delete=[0.0, 0.0, 0.0, 0.0, 0.6, 0.0, 0.0, 0.0],
+    self_attention=[0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0],
+    causal=[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0],
+    decoder_tokens=[1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0],
+    bixt=[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0],
+    n_concepts=[4.0, 4.0, 2.0, 4.0, 1.0, 4.0, 4.0, 4.0],
+    w_nearest=[0.0, 0.02, 0.0, 0.0, 0.0, 0.02, 0.0, 0.0],
+    kendall_gal=[0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+    gate=[0.0, 0.0, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0],
+)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Eight ablations in one call, and how often the loss was traced."""
+    traces = []
+    whole = concepts.loss
+
+    def counted(*args):
+        traces.append(None)
+        return whole(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(concepts, "step", concepts.train.gradient_step(concepts.batch, counted))
+        folder = tmp_path_factory.mktemp("concepts") / "rows"
+        table = sweep.run(concepts, [(concepts.Config(**TINY), sweep.rows(concepts, **ROWS))], folder).table
+    return folder, table, len(traces)
+
+
+def test_eight_ablations_are_one_trace(swept):
+    _, table, traces = swept
+    assert traces == 1
+    last = table[(table["step"] == 4) & (table["metric"] == "bound")]
+    assert len(last) == 8 and np.isfinite(last["value"]).all()
+    assert table[table["metric"] == "alive"]["value"].min() == 1
+
+
+def test_a_row_is_the_same_run_alone_to_the_bit(swept, tmp_path):
+    _, table, _ = swept
+    alone = {name: values[3:4] for name, values in ROWS.items()}
+    single = sweep.run(concepts, [(concepts.Config(**TINY), sweep.rows(concepts, **alone))], tmp_path / "one").table
+    among = table[table["row"] == single["row"].iloc[0]]
+    keys = ["step", "split", "metric", "bin"]
+    one, many = (each.sort_values(keys)["value"].to_numpy() for each in (single, among))
+    assert len(one) == len(many) > 40
+    np.testing.assert_array_equal(one, many)
+
+
+def metric(table, name, **where):
+    rows = table[(table["step"] == 4) & (table["metric"] == name) & (table["split"] == "validation")]
+    for column, value in where.items():
+        rows = rows[np.isclose(rows[column], value)]
+    return rows["value"].to_numpy()
+
+
+def test_what_leaks_and_what_does_not(swept):
+    table = swept[1]
+    assert (metric(table, "leak", self_attention=0.0, decoder_tokens=1.0) == 0).all()
+    assert (metric(table, "leak", self_attention=1.0, gate=0.1) > 0).all()
+
+
+def test_an_autoregressive_bound_is_its_own_nats(swept):
+    table = swept[1]
+    # Both are -log p of the same cells; the bound leaves the mask out and draws other splits.
+    np.testing.assert_allclose(metric(table, "bound", causal=1.0), metric(table, "nats", causal=1.0), atol=0.05)
+
+
+def test_effects_of_concepts_are_zero_where_the_channel_is_closed():
+    config = concepts.Config(**TINY)
+    data = loaded(config)
+    hyper = concepts.Hyper(channel=0.0, gate=0.3)
+    state = concepts.init(jax.random.key(0), hyper, config, data)
+    found = jax.jit(lambda s: concepts_evaluation._own(jax.random.key(1), s.params, hyper, config, data, rows(data)))(
+        state
+    )
+    assert float(found["zeroed"].value()) == 0 and float(found["shuffled"].value()) == 0
+    assert float(found["nats"].value()) > 1
+
+
+def loaded(config):
+    return jax.tree.map(jnp.asarray, concepts.load(config)[0])
+
+
+def rows(data):
+    return concepts_data.texts(data, concepts_data.held_out(data, 8))
+
+
+def test_the_loss_is_the_task_and_weighted_terms_from_their_start():
+    config = concepts.Config(**TINY)
+    data = loaded(config)
+    params = concepts.init(jax.random.key(0), concepts.Hyper(), config, data).params
+
+    @jax.jit
+    def lost(hyper, i):
+        total, metrics = concepts.loss(params, rows(data), jax.random.key(2), hyper, config, data, i)
+        return total, metrics["objective"], metrics["regularisers"]
+
+    hyper = concepts.Hyper(w_nearest=0.5, w_covariance=2.0, reg_start=100.0, reg_warmup=10.0)
+    hyper = jax.tree.map(jnp.float32, hyper)
+    plain = lost(hyper, 99)
+    assert float(plain[0]) == float(plain[1]) and float(plain[2]) == 0
+    half, whole = lost(hyper, 105), lost(hyper, 500)
+    assert float(half[2]) == pytest.approx(float(whole[2]) / 2, rel=1e-4) and float(whole[2]) != 0
+    assert float(whole[0]) == pytest.approx(float(whole[1] + whole[2]), rel=1e-6)
+    # Kendall-Gal at s = 0: half the sum of the task and the terms in use, whatever their weights.
+    both = lost(hyper._replace(w_nearest=jnp.float32(1.0), w_covariance=jnp.float32(1.0)), 500)
+    halved = lost(hyper._replace(kendall_gal=jnp.float32(1.0)), 500)
+    assert float(halved[0]) == pytest.approx(float(both[0]) / 2, rel=1e-5)
+
+
+def test_settings_that_contradict_are_refused():
+    config = concepts.Config(**TINY)
+    data = loaded(config)
+    for values, message in (
+        ({"other_view": 1.0}, "one version of each text"),
+        ({"split_lo": 0.6}, "split_lo: must not exceed split_hi"),
+        ({"t_min": 0.5, "t_max": 0.2}, "t_min: must not exceed t_max"),
+        ({"causal": 0.5}, "causal: is 0 or 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            concepts.check(jax.tree.map(lambda x: np.float32([x]), concepts.Hyper(**values)), config, data)
+    with pytest.raises(InputError, match="eval-sequences 1"):
+        concepts.Config(**TINY | {"eval_sequences": 1})
+
+
+@pytest.mark.parametrize("causal", [0.0, 1.0])
+def test_writing_fills_what_is_asked_for_and_is_the_likeliest_at_temperature_0(causal):
+    config = concepts.Config(**TINY)
+    data = loaded(config)
+    hyper = concepts.Hyper(causal=causal, self_attention=1.0, gate=0.5)
+    params = concepts.init(jax.random.key(3), hyper, config, data).params
+    text, count = rows(data), jnp.array([16, 16, 5, 1, 16, 3, 16, 16])
+    wrote = jax.jit(
+        lambda key: write(key, params, hyper, config, data, text.ids, text.valid, count, steps=4, temperature=0.0)
+    )
+    found = np.asarray(wrote(jax.random.key(0)))
+    mask = concepts_model.mask_id(data)
+    np.testing.assert_array_equal((found != mask).sum(1), count)
+    np.testing.assert_array_equal(found, wrote(jax.random.key(1)))
+
+
+def test_the_command_line_sweeps_and_samples(swept, capsys):
+    folder, _, _ = swept
+    row = export.rows(concepts, folder)[0]["row"]
+    assert cli.main(["sample", str(folder), "--row", row, "--text", "And God said", "--steps", "3"]) == 0
+    told = capsys.readouterr().out
+    assert "And God said\n-> " in told and "12 tokens read, 12 written" in told
+    assert cli.main(["sample", str(folder), "--row", row, "--text", "x" * 17]) == 2
+    assert "17 tokens; the model reads 1 to 16" in capsys.readouterr().err
+    assert cli.main(["plot", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "bound at all" in told and "effective rank" in told
