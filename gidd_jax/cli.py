@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "measure the rows of a sweep, or one model, again: other decodings, samplers, boards",
     "sample": "let one row, or one model, complete boards or write text",
     "plot": "draw the figures of a sweep and print its table",
+    "report": "tell a sweep, or several side by side, as one HTML page",
     "generate-puzzles": "make Sudoku boards with a unique solution",
     "export": "write one row as standalone parameters and config",
     "import-torch": "turn a PyTorch model of the Sudoku posts into parameters and config",

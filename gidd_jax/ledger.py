@@ -21,10 +21,15 @@ from typing import Any
 
 import jax
 import numpy as np
-import pandas as pd
 
-from gidd_jax import __version__, checkpoint, config, files, grid, metrics
+from gidd_jax import __version__, checkpoint, config, files, grid
 from gidd_jax.errors import InputError
+from gidd_jax.record import read, table
+
+__all__ = [
+    *("awaited", "check_identity", "cohort_hypers", "locked", "log_time", "new_cohort", "opened"),
+    *("read", "table", "versions", "wait_for_all", "write"),
+]
 
 POLL_SECONDS = 0.2
 
@@ -65,29 +70,6 @@ def locked(directory: pathlib.Path, host: int = 0) -> Iterator[None]:
                 lock.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
                     directory.rmdir()
-
-
-def read(directory: pathlib.Path) -> dict[str, Any]:
-    """config.json of a sweep; raises InputError where there is none or it cannot be read."""
-    path = directory / "config.json"
-    try:
-        record = json.loads(path.read_text())
-        wanted = {"config", "fingerprint", "cohorts"}
-        if not {"study", "groups"} <= record.keys() or not all(wanted <= group.keys() for group in record["groups"]):
-            raise ValueError("not written by gidd-jax")
-        return record
-    except FileNotFoundError:
-        raise InputError(f"{directory}: no sweep here (no config.json)") from None
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-
-
-def table(directory: pathlib.Path) -> pd.DataFrame:
-    """metrics.parquet of a sweep; raises InputError where there is none."""
-    path = directory / "metrics.parquet"
-    if not path.exists():
-        raise InputError(f"{directory}: no finished sweep here (no metrics.parquet)")
-    return metrics.read(path)
 
 
 def write(directory: pathlib.Path, record: dict[str, Any]) -> None:

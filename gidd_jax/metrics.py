@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gidd_jax import files
-from gidd_jax.errors import InputError
+from gidd_jax import files, record
 from gidd_jax.types import Mean
 
 
@@ -55,15 +54,7 @@ def write_part(path: pathlib.Path, tables: Sequence[pd.DataFrame]) -> None:
 
 def read_parts(directory: pathlib.Path) -> list[pd.DataFrame]:
     """All parts below ``directory``, in the order of their names."""
-    return [read(path) for path in sorted(directory.glob("**/part-*.parquet"))]
-
-
-def read(path: pathlib.Path) -> pd.DataFrame:
-    """One table; raises InputError where the file is not whole."""
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    return [record.part(path) for path in sorted(directory.glob("**/part-*.parquet"))]
 
 
 def drop_parts(directory: pathlib.Path, kept: set[str]) -> None:

@@ -18,18 +18,20 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 # Left to right: a room imports only rooms to its left, and its own.
 ORDER = """
     __init__ errors types config
-    files grid
+    files record grid
     schedules corruption losses oracle known probes geometry kuramoto diffusion replica
     models data
     optim train sampling likelihood
     checkpoint metrics progress
     program ledger memory writer sweep export weights
-    analysis plotting plotting_pairs plotting_samplers plotting_transitions
+    analysis plotting plotting_pairs plotting_samplers plotting_transitions report
     studies
     commands cli
 """.split()
 
-HEAVY = dict.fromkeys(("analysis", "plotting", "plotting_pairs", "plotting_samplers", "plotting_transitions"), "jax")
+HEAVY = dict.fromkeys(
+    ("record", "analysis", "plotting", "plotting_pairs", "plotting_samplers", "plotting_transitions", "report"), "jax"
+)
 
 
 def room(path):

@@ -4,6 +4,7 @@ from gidd_jax.analysis.comparisons import Equivalence, equivalence, holm, paired
 from gidd_jax.analysis.curves import change_points, take_off_times
 from gidd_jax.analysis.derive import (
     benefit,
+    failures,
     final,
     holding_excess,
     regroup,
@@ -19,9 +20,11 @@ from gidd_jax.analysis.internal import Gaps, effective_dimension, expected_infla
 from gidd_jax.analysis.intervals import Interval, bootstrap_interval, intervals_by, mean_interval, paired_interval
 from gidd_jax.analysis.oscillators import curve, describe, format_transition, found_transition, ramp, systems
 from gidd_jax.analysis.pairs import Midpoint, commitment, commitments, format_pairs, midpoint
+from gidd_jax.analysis.references import references
 from gidd_jax.analysis.sigmoid import SigmoidFit, bootstrap_midpoint, fit_sigmoid
 from gidd_jax.analysis.spectrum import Bands, ModeEnergies, effective_rank, mode_bands, mode_energies, rankme
 from gidd_jax.analysis.summary import (
+    FAMILIES,
     LABELS,
     among,
     axis_label,
@@ -50,6 +53,7 @@ from gidd_jax.analysis.transitions import (
 )
 
 __all__ = [
+    "FAMILIES",
     "LABELS",
     "Bands",
     "Collapse",
@@ -82,6 +86,7 @@ __all__ = [
     "effective_rank",
     "equivalence",
     "expected_inflation",
+    "failures",
     "final",
     "fit_sigmoid",
     "format_guidance",
@@ -109,6 +114,7 @@ __all__ = [
     "presented",
     "ramp",
     "rankme",
+    "references",
     "regroup",
     "require_dial",
     "sampler_of",

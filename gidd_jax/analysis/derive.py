@@ -1,5 +1,6 @@
 """Derived rows: what follows from the metrics table without training anything again."""
 
+import numpy as np
 import pandas as pd
 
 from gidd_jax.errors import InputError
@@ -12,6 +13,7 @@ _BENEFITS = {
     "jump_loss/t": "benefit_jump/t",
     "holding_loss/t": "benefit_holding/t",
 }
+_LOSSES = ("loss", "jump_loss", "holding_loss")
 _EXCESSES = {"holding_loss": "holding_floor", "holding_loss/t": "holding_floor/t"}
 
 
@@ -82,6 +84,15 @@ def final(table: pd.DataFrame) -> pd.DataFrame:
 def untrained(table: pd.DataFrame) -> pd.DataFrame:
     """Every metric at step 0, before any update: the floor that training has to leave behind."""
     return _on_split(table[table["step"] == 0], ("validation", "test", "train"))
+
+
+def failures(table: pd.DataFrame) -> pd.DataFrame:
+    """The replicas that were ever not alive, or whose last loss is not finite: group, row, and by which step."""
+    last = final(table)
+    stopped = table[(table["metric"] == "alive") & (table["value"] < 1)]
+    diverged = last[last["metric"].isin(_LOSSES) & ~np.isfinite(last["value"])]
+    both = pd.concat([stopped, diverged])
+    return both.groupby(["group", "row"], observed=True, as_index=False)["step"].min()
 
 
 def require_dial(table: pd.DataFrame, dial: str) -> None:

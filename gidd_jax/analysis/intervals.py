@@ -57,10 +57,11 @@ def bootstrap_interval(
 
 def intervals_by(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """`mean_interval` of `value` within each combination of the columns `by`, as columns mean, low, high, n."""
-    cells = [
-        (*at, *mean_interval(values.to_numpy())) for at, values in rows.groupby(by, observed=True, sort=True)["value"]
-    ]
-    return pd.DataFrame(cells, columns=[*by, *Interval._fields])
+    kept = rows["value"].astype(float).where(np.isfinite(rows["value"].astype(float)))
+    found = kept.groupby([rows[name] for name in by], observed=True, sort=True).agg(["mean", "std", "count"])
+    mean, spread, n = (found[column].to_numpy() for column in ("mean", "std", "count"))
+    half = np.where(n > 1, stdtrit(np.maximum(n - 1, 1), 0.975) * spread / np.sqrt(np.maximum(n, 1)), np.nan)
+    return found.index.to_frame(index=False).assign(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
 def _finite(values: ArrayLike) -> np.ndarray:

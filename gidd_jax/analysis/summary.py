@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from gidd_jax.analysis.derive import final, require_dial, swept, untrained, with_derived
+from gidd_jax.analysis.derive import failures, final, require_dial, swept, untrained, with_derived
 from gidd_jax.analysis.intervals import intervals_by
 from gidd_jax.errors import InputError
 
@@ -54,7 +54,7 @@ LABELS = {
     "gradient_norm": ("gradient norm", "nats per unit weight"),
 }
 
-_FAMILIES = {
+FAMILIES = {
     "Performance": (
         *("loss", "jump_loss", "jump_accuracy", "holding_loss", "holding_excess"),
         *("separation", "separation_ceiling", "precision", "recall", "auroc_branch", "auroc_random"),
@@ -71,7 +71,7 @@ _FAMILIES = {
         *("knockout_random_jump", "knockout_random_holding"),
     ),
 }
-_HEADLINES = tuple(metric for family in _FAMILIES.values() for metric in family)
+_HEADLINES = tuple(metric for family in FAMILIES.values() for metric in family)
 # In a terminal the second says what the first says, and more.
 _TOLD_BY = {
     "loss": "jump_loss",
@@ -121,7 +121,8 @@ def summary(table: pd.DataFrame, dial: str) -> pd.DataFrame:
     scalars = last[last["bin"] == -1]
     metrics = among(scalars, _HEADLINES)
     replicas = table[["group", dial, "row"]].drop_duplicates()
-    replicas = replicas.assign(dead=pd.MultiIndex.from_frame(replicas[["group", "row"]]).isin(_dead(table)))
+    died = pd.MultiIndex.from_frame(failures(table)[["group", "row"]])
+    replicas = replicas.assign(dead=pd.MultiIndex.from_frame(replicas[["group", "row"]]).isin(died))
     counts = replicas.groupby(["group", dial], observed=True)["dead"].agg(replicas="size", dead="sum")
     means = intervals_by(scalars[scalars["metric"].isin(metrics)], ["metric", "group", dial])
     lines = [counts]
@@ -140,7 +141,7 @@ def format_summary(table: pd.DataFrame, dial: str, width: int = 120) -> str:
         keys.insert(0, _column("group", "", [_shortened(str(name)) for name in lines["group"]], str.ljust))
     counts = [_column(name, "", [str(count) for count in lines[name]]) for name in ("replicas", "dead")]
     blocks = []
-    for title, family in _FAMILIES.items():
+    for title, family in FAMILIES.items():
         columns = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family and not sampler_of(m)]
         columns = counts + columns if columns and not blocks else columns
         blocks += [f"{title}\n{block}" for block in _blocks(keys, columns, width)]
@@ -189,14 +190,6 @@ def _variant(metric: str) -> tuple[bool, int, str]:
 
 def _variants(variants: list[str], base: str) -> list[str]:
     return [metric for metric in variants if metric.partition("@")[0] == base]
-
-
-def _dead(table: pd.DataFrame) -> pd.MultiIndex:
-    """The (group, row) that were ever not alive, or whose last loss is not finite."""
-    last = final(table)
-    diverged = last["metric"].isin(["loss", "jump_loss", "holding_loss"]) & ~np.isfinite(last["value"])
-    stopped = (table["metric"] == "alive") & (table["value"] < 1)
-    return pd.MultiIndex.from_frame(pd.concat([table[stopped], last[diverged]])[["group", "row"]])
 
 
 def _metric_column(lines: pd.DataFrame, metric: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from gidd_jax import ledger
+from gidd_jax import record
 from gidd_jax.errors import InputError
 
 EXAMPLE = "gidd-jax plot runs/a"
@@ -38,7 +38,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--dial", help="Hyper field on the horizontal axis [the one the sweep was made for]")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="where the figures go [DIR/figures]")
     args = parser.parse_args(arguments)
-    show(args.directory, ledger.table(args.directory), args.dial, args.out)
+    show(args.directory, record.table(args.directory), args.dial, args.out)
     return 0
 
 
@@ -46,13 +46,13 @@ def show(
     directory: pathlib.Path, table: pd.DataFrame, dial: str | None = None, out: pathlib.Path | None = None
 ) -> None:
     """Prints the table of a sweep, where its held-out data come from, and the paths of its figures, which it writes."""
-    record = ledger.read(directory)
-    dial = dial or record["groups"][0]["config"]["dial"]
+    said = record.read(directory)
+    dial = dial or said["groups"][0]["config"]["dial"]
     if dial not in table.columns:
         raise InputError(f"--dial {dial}: no such column in {directory}/metrics.parquet")
-    tell, draw = (_found(view) for view in VIEWS[record["study"]])
+    tell, draw = (_found(view) for view in VIEWS[said["study"]])
     print(tell(table, dial))
-    for kind in sorted({group["fingerprint"].split("-")[0] for group in record["groups"]} & SPLITS.keys()):
+    for kind in sorted({group["fingerprint"].split("-")[0] for group in said["groups"]} & SPLITS.keys()):
         print(f"split by {kind}: {SPLITS[kind]}")
     for path in draw(table, dial, out or directory / "figures"):
         print(path)
