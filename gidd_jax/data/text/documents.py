@@ -9,6 +9,8 @@ import numpy as np
 from gidd_jax.data.text import offline, read, verses
 from gidd_jax.errors import InputError
 
+LEADS = "wiki-leads"
+
 
 class Documents(NamedTuple):
     """``texts``, and one by one their ``others`` (another view of the same) and ``labels``, or None."""
@@ -34,14 +36,14 @@ def gather(
 ) -> Documents:
     """The documents of a source, without blanks around them, until they have ``limit`` characters; see ``views``."""
     name = str(source)
-    own = {"wiki-leads": _leads} if name == "wiki-leads" else {name: _verses} if verses.is_source(name) else {}
-    if name in own:
+    if name == LEADS or verses.is_source(name):
         if other or label or split != "train":
             raise InputError(f"{name}: has views of its own and one split; name no column for the other or the label")
-        rows, has_other, has_label = own[name](name), True, own[name] is _leads
+        has_other, has_label = True, name == LEADS
+        rows = _leads() if has_label else _verses(name)
     else:
-        columns = [each for each in (column, other, label) if each]
-        rows, has_other, has_label = read.rows(name, cut, columns, split, subset), bool(other), bool(label)
+        has_other, has_label = bool(other), bool(label)
+        rows = read.rows(name, cut, [each for each in (column, other, label) if each], split, subset)
     kept, room = [], limit
     for row in rows:
         row = [value.strip() for value in row]
@@ -57,7 +59,7 @@ def gather(
     return Documents(values[0], values[1] if has_other else None, values[-1] if has_label else None)
 
 
-def _leads(name: str) -> Iterable[tuple[str, str, str]]:
+def _leads() -> Iterable[tuple[str, str, str]]:
     return (
         (lead["extract"], ". ".join(filter(None, (lead["title"], lead["description"]))), lead["topic"])
         for lead in offline.leads()

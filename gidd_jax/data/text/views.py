@@ -93,12 +93,8 @@ def views(
     make = maker(tokenizer)
     found = gather(source, cut, column, other, label, split, subset, limit)
     if validation is not None or validation_split is not None:
-        apart = validation_split or "train"
-        train, held, kind = (
-            found,
-            gather(validation or source, cut, column, other, label, apart, subset, limit),
-            "given",
-        )
+        apart = gather(validation or source, cut, column, other, label, validation_split or "train", subset, limit)
+        train, held, kind = found, apart, "given"
     else:
         out = held_out(found.texts, share, seed, found.others)
         if out is None:
