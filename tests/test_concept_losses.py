@@ -13,6 +13,7 @@ from gidd_jax.losses import concepts
 
 NAMES = sorted(concepts.REGULARISERS)
 USED = np.array([False, True, True, False, True, True, True])
+SHAPE = 4, len(USED), 5
 
 
 @jax.jit
@@ -58,9 +59,9 @@ REFERENCE = {
 @pytest.fixture(scope="module")
 def spoiled():
     """Samples whose slots out of use hold what must reach nothing: (z, its used slots in float64, all terms)."""
-    z = 0.7 * np.random.default_rng(0).normal(size=(4, len(USED), 5)).astype(np.float32) + 0.3
+    z = 0.7 * np.random.default_rng(0).normal(size=SHAPE).astype(np.float32) + 0.3
     z[:, ~USED] = np.nan
-    return z, np.float64(z[:, USED]), every(jnp.asarray(z), jnp.asarray(USED))
+    return z, np.float64(z[:, USED]), every(z, USED)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,16 +82,16 @@ def test_a_gradient_equals_differences_of_numpy(spoiled, name):
 
 
 def test_known_sets_have_known_values():
-    all_used = jnp.ones(4, bool)
-    orthonormal = every(jnp.tile(jnp.eye(4)[None], (3, 1, 1)), all_used)
-    alike = every(jnp.ones((3, 4, 4)) / 2, all_used)
+    four = np.arange(SHAPE[1]) < 4
+    orthonormal = every(np.tile(np.eye(*SHAPE[1:], dtype=np.float32), (SHAPE[0], 1, 1)), four)
+    alike = every(np.full(SHAPE, SHAPE[2] ** -0.5, np.float32), four)
     expected = {
         "orthogonality": (0, 1),
         "soft_orthogonality": (0, 0.81),
         "uniformity": (np.exp(-4), 1),
-        # Each of 12 rows has one 1: the variance of a feature is (1/4)(3/4) 12/11, its covariance -(1/16) 12/11.
-        "variance": (1 - np.sqrt(9 / 44 + 1e-4), 0.99),
-        "covariance": (3 * (3 / 44) ** 2, 0),
+        # Each of 16 rows has one 1 in four of five features: variance (1/4)(3/4) 16/15, covariance -(1/16) 16/15.
+        "variance": ((4 * (1 - np.sqrt(0.2 + 1e-4)) + 0.99) / 5, 0.99),
+        "covariance": (12 / 15**2 / 5, 0),
         "nearest": (-np.sqrt(2), 0),
         "koleo": (-np.log(2) / 2, np.log(1e4)),
         "tree": (-np.sqrt(2) * 3 / 4, 0),
@@ -101,21 +102,21 @@ def test_known_sets_have_known_values():
         np.testing.assert_allclose(alike[name][0], together, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("case", ["duplicates", "zeros", "one slot", "none", "one sample", "tiny", "huge"])
+@pytest.mark.parametrize("case", ["duplicates", "zeros", "one slot", "none", "alike", "tiny", "huge"])
 def test_degenerate_inputs_have_finite_values_and_gradients(case):
-    z = np.random.default_rng(2).normal(size=(2, 4, 6)).astype(np.float32)
-    slots = np.ones(4, bool)
+    z = np.random.default_rng(2).normal(size=SHAPE).astype(np.float32)
+    slots = np.ones(SHAPE[1], bool)
     if case == "duplicates":
         z[:, 1] = z[:, 0] = z[:, 2]
     elif case == "zeros":
         z[:, :2] = 0
     elif case in ("one slot", "none"):
-        slots[:] = [False, case == "one slot", False, False]
-    elif case == "one sample":
+        slots[:] = (np.arange(SHAPE[1]) == 2) & (case == "one slot")
+    elif case == "alike":
         z[:] = z[:1]
     else:
         z *= 1e-20 if case == "tiny" else 1e8
-    for name, (value, gradient) in every(jnp.asarray(z), jnp.asarray(slots)).items():
+    for name, (value, gradient) in every(z, slots).items():
         assert np.isfinite(value), name
         assert np.isfinite(gradient).all(), name
         if case == "none":
@@ -125,21 +126,33 @@ def test_degenerate_inputs_have_finite_values_and_gradients(case):
             assert (gradient == 0).all(), name
 
 
+def test_one_row_has_no_variance():
+    one = np.arange(SHAPE[1]) == 2
+    value, gradient = jax.jit(jax.value_and_grad(concepts.vicreg))(np.ones((1, *SHAPE[1:]), np.float32), one)
+    np.testing.assert_allclose(value, 0.99, rtol=1e-5)
+    assert np.isfinite(gradient).all()
+
+
 def test_duplicates_stay_where_they_are_until_they_differ_and_koleo_pushes_hardest():
     rng = np.random.default_rng(3)
-    first, away = rng.normal(size=(2, 8))
+    first, away = rng.normal(size=(2, SHAPE[2]))
     first /= np.linalg.norm(first)
     away -= (away @ first) * first
     away /= np.linalg.norm(away)
-    pair = lambda gap: jnp.asarray(np.stack([first, first + gap * away])[None], jnp.float32)  # noqa: E731
-    slots = jnp.ones(2, bool)
+
+    def pulls(gap):
+        z = np.zeros(SHAPE, np.float32)
+        z[:, 1:3] = first, first + gap * away
+        return every(z, np.isin(np.arange(SHAPE[1]), (1, 2)))
+
     for name in ("nearest", "tree", "koleo"):
-        np.testing.assert_array_equal(every(pair(0.0), slots)[name][1], 0)
+        np.testing.assert_array_equal(pulls(0.0)[name][1], 0)
     for gap in (1e-2, 1e-3):
         for name, pull in (("nearest", 1.0), ("tree", 0.5), ("koleo", 1 / gap)):
-            gradient = np.asarray(every(pair(gap), slots)[name][1])[0]
+            gradient = SHAPE[0] * np.asarray(pulls(gap)[name][1])[:, 1:3]
             # Descent moves the second slot along the gap, the first against it, with the force of the formula.
-            np.testing.assert_allclose(gradient, np.stack([away, -away]) * pull, rtol=0.02, atol=0.02 * pull)
+            expected = np.tile(np.stack([away, -away]) * pull, (SHAPE[0], 1, 1))
+            np.testing.assert_allclose(gradient, expected, atol=0.02 * pull)
 
 
 def test_the_spanning_tree_is_scipys_whatever_is_out_of_use():
@@ -149,8 +162,8 @@ def test_the_spanning_tree_is_scipys_whatever_is_out_of_use():
         slots[rng.permutation(12)[:count]] = True
         centres = rng.normal(size=(5, 3, 4))
         z = np.concatenate([centres + 0.05 * rng.normal(size=(5, 3, 4)) for _ in range(4)], axis=1).astype(np.float32)
-        value = every(jnp.asarray(z), jnp.asarray(slots))["tree"][0]
-        np.testing.assert_allclose(value, REFERENCE["tree"](np.float64(z[:, slots])), rtol=1e-4)
+        expected = REFERENCE["tree"](np.float64(z[:, slots]))
+        np.testing.assert_allclose(jax.jit(concepts.tree)(z, slots), expected, rtol=1e-4)
 
 
 def test_the_number_of_slots_is_traced():
@@ -162,13 +175,12 @@ def test_the_number_of_slots_is_traced():
     def sweep(count):
         traces.append(count)
         slots = jnp.arange(6) < count
-        return {name: term(z, slots) for name, term in concepts.REGULARISERS.items()}
+        return {name: concepts.REGULARISERS[name](z, slots) for name in ("tree", "koleo", "vicreg")}
 
     rows = sweep(jnp.array([2, 4, 6]))
     for row, count in enumerate((2, 4, 6)):
-        alone = every(z[:, :count], jnp.ones(count, bool))
-        for name in NAMES:
-            np.testing.assert_allclose(rows[name][row], alone[name][0], rtol=1e-5, atol=1e-6, err_msg=name)
+        for name, values in rows.items():
+            np.testing.assert_allclose(values[row], REFERENCE[name](np.float64(z[:, :count])), rtol=1e-5, err_msg=name)
     sweep(jnp.array([3, 5, 1]))
     assert len(traces) == 1
 
@@ -183,14 +195,16 @@ def test_seq_vcr_is_the_mean_over_slots_and_layers(batch, width):
         each = [moments(z[:, c].astype(np.float64), 1e-3) for c in np.flatnonzero(USED)]
         return np.mean([short + 0.004 * shared for short, shared in each])
 
-    term = jax.jit(concepts.seq_vcr)
+    term = jax.jit(jax.value_and_grad(concepts.seq_vcr))
     expected = np.array([layer(z) for z in states])
     on = np.array([1.0, 0.5, 0.0], np.float32)
-    np.testing.assert_allclose(term(states, on, slots), expected @ on / on.sum(), rtol=1e-5)
-    np.testing.assert_allclose(term(states, 7 * on, slots), expected @ on / on.sum(), rtol=1e-5)
-    np.testing.assert_array_equal(term(states, 0 * on, slots), 0)
-    constant = jax.grad(lambda s: concepts.seq_vcr(s, jnp.ones(3), slots))(jnp.ones_like(states))
-    assert np.isfinite(constant).all()
+    value, gradient = term(states, on, slots)
+    np.testing.assert_allclose(value, expected @ on / on.sum(), rtol=1e-5)
+    assert (np.asarray(gradient)[2] == 0).all()
+    assert (np.asarray(gradient)[:, :, ~USED] == 0).all()
+    np.testing.assert_allclose(term(states, 7 * on, slots)[0], value, rtol=1e-6)
+    assert term(states, 0 * on, slots)[0] == 0
+    assert np.isfinite(term(np.ones_like(states), on, slots)[1]).all()
 
 
 def test_a_warm_up_is_a_ramp():
@@ -236,12 +250,13 @@ def test_smoothed_nats_equal_numpy():
 
 
 def test_the_smoothing_floor_is_reached_at_the_smoothed_label():
-    np.testing.assert_allclose(losses.smoothing_floor(0.1, 50280), 1.4076, atol=5e-5)
-    np.testing.assert_array_equal(losses.smoothing_floor(0.0, 7), 0)
+    floor = jax.jit(losses.smoothing_floor, static_argnums=1)
+    np.testing.assert_allclose(floor(0.1, 50280), 1.4076, atol=5e-5)
+    np.testing.assert_array_equal(floor(0.0, 7), 0)
     label = np.full(7, 0.3 / 7, np.float32)
     label[2] += 0.7
-    np.testing.assert_allclose(losses.smoothing_floor(0.3, 7), -np.sum(label * np.log(label)), rtol=1e-6)
+    np.testing.assert_allclose(floor(0.3, 7), -np.sum(label * np.log(label)), rtol=1e-6)
     loss = lambda logits: losses.smoothed_cross_entropy(logits, jnp.int32(2), 0.3)[1]  # noqa: E731
-    at_floor, slope = jax.value_and_grad(loss)(jnp.log(label))
-    np.testing.assert_allclose(at_floor, losses.smoothing_floor(0.3, 7), rtol=1e-6)
+    at_floor, slope = jax.jit(jax.value_and_grad(loss))(np.log(label))
+    np.testing.assert_allclose(at_floor, floor(0.3, 7), rtol=1e-6)
     np.testing.assert_allclose(slope, 0, atol=1e-6)
