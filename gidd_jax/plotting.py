@@ -71,10 +71,14 @@ PANELS = (
     ("knockout_zero_jump", "knockout_zero_holding"),
     ("knockout_shuffle_jump", "knockout_shuffle_holding"),
     *(("gradient_cosine",), ("tower_cka",)),
+    *(("bound",), ("zeroed", "shuffled"), ("effective_rank", "effective_rank_centred"), ("rankme",)),
+    *(("similarity",), ("topic",), ("retrieval",)),
 )
 SHARED_LABELS = {
     "sample_nll": "samples under the source (nats per token)",
     "sample_entropy": "token entropy of a sample (nats)",
+    "zeroed": "loss added without its concepts (nats per token)",
+    "effective_rank": "effective rank (concepts)",
     "benefit": "benefit of coupling (nats)",
     "knockout_zero": "loss added, path zeroed (nats)",
     "knockout_shuffle": "loss added, path shuffled (nats)",
@@ -86,6 +90,7 @@ def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
     """Losses, accuracy or sample quality against what was seen: a line a dial value, a row of axes a group."""
     rows = table[table["split"] == "validation"]
     metrics = among(rows, ("jump_loss", "jump_accuracy", "holding_loss", "elbo", "sample_nll", "corrected_nll"))
+    metrics += among(rows, ("bound", "rankme", "similarity", "topic"))
     figure, grid = _canvas(rows, dial, "Learning curves", f"validation {presented(table)}", metrics)
     for ax in _lines_by_dial(figure, grid, rows, untrained(rows), dial, metrics, "boards"):
         ax.set_xlabel(f"{presented(table)} seen")
@@ -98,7 +103,7 @@ def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
 def by_t(table: pd.DataFrame, dial: str) -> Figure:
     """Jump accuracy, holding loss and separation by noise level at the last step, beside what an oracle can reach."""
     last = final(table)
-    metrics = among(last, ("jump_accuracy/t", "holding_loss/t", "separation/t", "elbo/t"))
+    metrics = among(last, ("jump_accuracy/t", "holding_loss/t", "separation/t", "elbo/t", "nats/t"))
     figure, grid = _canvas(last, dial, "Skill by noise level", _where(last, metrics), metrics)
     for ax in _lines_by_dial(figure, grid, last, untrained(table), dial, metrics, "t"):
         ax.set(xlabel="noise level t (probability)", xlim=(0, 1))

@@ -51,6 +51,19 @@ LABELS = {
     "corrected_share": ("tokens corrected", "fraction"),
     "ece": ("calibration error of R", "probability"),
     "core_loss": ("R as a probability of being right", "nats"),
+    "bound": ("bound at all maskings", "nats per token"),
+    "nats": ("own task", "nats per token"),
+    "accuracy": ("tokens right, own task", "fraction"),
+    "zeroed": ("loss added, concepts zeroed", "nats per token"),
+    "shuffled": ("loss added, another text's concepts", "nats per token"),
+    "effective_rank": ("effective rank", "concepts"),
+    "effective_rank_centred": ("effective rank, centred", "concepts"),
+    "rankme": ("RankMe", "dimensions"),
+    "slot_cosine": ("cosine of concepts", "0 to 1"),
+    "similarity": ("agreement with human scores", "Pearson"),
+    "similarity_rank": ("agreement with human scores", "Spearman"),
+    "topic": ("topic by a linear probe", "fraction"),
+    "retrieval": ("other version found", "fraction"),
     "gradient_norm": ("gradient norm", "nats per unit weight"),
 }
 
@@ -61,6 +74,11 @@ FAMILIES = {
     ),
     "Likelihood": ("elbo", "bits_per_character", "excess"),
     "Phase core": ("core_loss", "ece"),
+    "Decoder": ("bound", "nats", "accuracy", "zeroed", "shuffled"),
+    "Concepts": (
+        *("effective_rank", "effective_rank_centred", "rankme", "slot_cosine"),
+        *("similarity", "similarity_rank", "topic", "retrieval"),
+    ),
     "Samples, and after self-correction": (
         *("sample_nll", "corrected_nll", "sample_entropy", "corrected_entropy", "corrected_share"),
     ),
@@ -79,7 +97,14 @@ _TOLD_BY = {
     "precision": "separation",
     "recall": "separation",
 }
-_FLOORED = ("elbo", "jump_loss", "jump_accuracy", "holding_loss", "separation")
+_FLOORED = (
+    *("elbo", "jump_loss", "jump_accuracy", "holding_loss", "separation"),
+    *("effective_rank", "effective_rank_centred", "rankme", "similarity", "similarity_rank", "topic", "retrieval"),
+)
+_WORDS = (
+    *("similarity_bag_of_words", "similarity_tf_idf", "similarity_rank_tf_idf"),
+    *("retrieval_bag_of_words", "retrieval_tf_idf", "topic_majority"),
+)
 _ORACLES = ("entropy", "oracle_elbo", "holding_floor", "separation_ceiling", "precision_ceiling")
 
 
@@ -173,7 +198,7 @@ def learning_visible(table: pd.DataFrame, margin: float = 0.2) -> tuple[bool, pd
 
 def presented(table: pd.DataFrame) -> str:
     """What the replicas were shown: the plural of one presentation."""
-    return "tokens" if (table["metric"] == "elbo").any() else "boards"
+    return "tokens" if table["metric"].isin(("elbo", "bound")).any() else "boards"
 
 
 def describe_replicas(table: pd.DataFrame, dial: str) -> str:
@@ -246,14 +271,18 @@ def _notes(table: pd.DataFrame, dial: str) -> list[str]:
     shown = [m for m in among(last, _HEADLINES) if _TOLD_BY.get(m) not in set(last["metric"])]
     told = last[(last["bin"] == -1) & last["metric"].isin(shown)]
     measured = told.groupby(["split", "step"], observed=True)["metric"].unique()
-    head = next((metric for metric in ("jump_loss", "elbo") if metric in set(last["metric"])), "loss")
+    head = next((metric for metric in ("jump_loss", "elbo", "bound") if metric in set(last["metric"])), "loss")
     places = [
         f"split {split}, step {step}" + ("" if head in names else f" ({', '.join(map(metric_name, names))})")
         for (split, step), names in sorted(measured.items(), key=lambda item: head not in item[1])
     ]
     interval = f"mean ±half-width of the 95 % t interval over {describe_replicas(table, dial)}"
     notes = [f"{'; '.join(places)}; {interval}."]
-    for title, rows, metrics in (("Untrained", floor, _FLOORED), ("Oracle", last, _ORACLES)):
+    for title, rows, metrics in (
+        ("Untrained", floor, _FLOORED),
+        ("Oracle", last, _ORACLES),
+        ("No model", last, _WORDS),
+    ):
         means = rows[rows["bin"] == -1].groupby("metric", observed=True)["value"].mean()
         told = [f"{metric_name(metric)} {means[metric]:z.3f}" for metric in metrics if metric in means]
         notes += [f"{title}: {', '.join(told)}."] if told else []

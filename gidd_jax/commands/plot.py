@@ -19,6 +19,7 @@ VIEWS = {
     "sudoku": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting_samplers:save_all"),
     "language": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
     "phase": ("gidd_jax.analysis:format_guidance", "gidd_jax.plotting:save_all"),
+    "concepts": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
     "kuramoto": ("gidd_jax.analysis:format_transition", "gidd_jax.plotting_transitions:save_all"),
     "syncgap": ("gidd_jax.analysis:format_pairs", "gidd_jax.plotting_pairs:save_all"),
 }
