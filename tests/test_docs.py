@@ -1,7 +1,12 @@
 """What the documents say runs, and ends where they say it does."""
 
+import json
 import pathlib
 import re
+
+import jax
+import jax.numpy as jnp
+import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -16,3 +21,19 @@ def test_the_study_of_the_documents_runs_and_learns(tmp_path, monkeypatch):
     first, last = told.mean().iloc[[0, -1]]
     assert 2.0 < first < 2.7 and last < first / 2
     assert told.size().iloc[-1] == 8
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_the_first_cell_to_the_last(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text())["cells"]
+    space = {"__name__": "quickstart"}
+    with jax.numpy_rank_promotion("allow"):  # as in a notebook
+        for cell in cells:
+            if cell["cell_type"] == "code":
+                exec(
+                    compile("".join(cell["source"]).replace("steps=200", "steps=40"), "quickstart.ipynb", "exec"), space
+                )
+    told = capsys.readouterr().out
+    assert "Untrained" in told and "benefit of coupling" in told
+    assert space["by_seed"].shape == (4, 3) and bool(jnp.isfinite(space["loss"]))

@@ -1,5 +1,7 @@
 """Texts as rows of tokens, texts with human scores, and what is asked of held-out ones: read on the host once."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,8 @@ def views(config: Config) -> text.Views:
         windows=config.windows,
         cut=config.cut,
         column=config.column,
+        other=config.other_column or None,
+        label=config.label_column or None,
         split=config.data_split,
         subset=config.subset or None,
         validation_split=config.validation_split or None,
@@ -60,7 +64,7 @@ def load(config: Config) -> tuple[Tree, str]:
     if config.similarity != "none":
         scored = similarity.load(config.similarity)
         data["similarity"] = _similarity(scored, found, config.length)
-        fingerprint += f"-{scored.name}"
+        fingerprint += f"-{_digest(scored)}"
     if config.init_from:
         data["params"], digest = export.read_params(config.init_from)
         fingerprint += f"-{digest}"
@@ -95,7 +99,7 @@ def _similarity(scored: similarity.Similarities, found: text.Views, length: int)
         name: similarity.agreement(similarity.cosines(vectors, scored.left, scored.right), scored.score)
         for name, vectors in (
             ("bag_of_words", baselines.bag_of_words(scored.texts)),
-            ("tf_idf", baselines.tf_idf(scored.texts)),
+            ("tf_idf", baselines.tf_idf(scored.texts, scored.background)),
         )
     }
     return {
@@ -124,6 +128,9 @@ def _windows(several: list[str], tokenizer: text.Tokenizer, length: int) -> tupl
 def _probe(found: text.Views) -> Tree:
     chosen = [_spread(len(part.ids), most) for part, most in zip((found.train, found.validation), PROBED, strict=True)]
     train, test = (part.labels[rows] for part, rows in zip((found.train, found.validation), chosen, strict=True))
+    kept = [np.isin(each, _named(found)) for each in (train, test)]
+    chosen = [rows[each] for rows, each in zip(chosen, kept, strict=True)]
+    train, test = (labels[each] for labels, each in zip((train, test), kept, strict=True))
     return {
         "train": np.int32(chosen[0]),
         "test": np.int32(chosen[1] + len(found.train.ids)),
@@ -132,6 +139,18 @@ def _probe(found: text.Views) -> Tree:
         "classes": np.zeros((len(found.label_names), 0), np.uint8),
         "majority": np.float32(np.mean(test == np.bincount(train).argmax())),
     }
+
+
+def _named(found: text.Views) -> list[int]:
+    """Labels that say something: not that of what has no topic."""
+    return [i for i, label in enumerate(found.label_names) if label.lower() != "uncategorized"]
+
+
+def _digest(scored: similarity.Similarities) -> str:
+    whole = hashlib.sha256("\0".join(scored.texts).encode())
+    for part in (scored.left, scored.right, scored.score):
+        whole.update(np.ascontiguousarray(part))
+    return f"{scored.name}-{whole.hexdigest()[:16]}"
 
 
 def _retrieval(found: text.Views) -> Tree:

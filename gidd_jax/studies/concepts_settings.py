@@ -71,6 +71,8 @@ class Config(OptimConfig):
     tokenizer: str = setting("bytes", "bytes, characters, bpe-N (trained on the text), or a tokenizer.json")
     cut: str = setting("file", "what a document of a text file is", choices=("file", "paragraph", "line"))
     column: str = setting("text", "column of a table that holds the text")
+    other_column: str = setting("", "column of a table that holds another version of the text")
+    label_column: str = setting("", "column of a table that holds a label, for the linear probe")
     data_split: str = setting("train", "split of a Hugging Face data set to train on")
     subset: str = setting("", "configuration of a Hugging Face data set")
     validation_split: str = setting("", "split of it to validate on (default: a tenth is held out)")
