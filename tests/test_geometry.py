@@ -106,6 +106,11 @@ def test_what_has_collapsed_has_no_rank_left_not_that_of_rounding():
     for name in ("effective_rank", "entropy_rank", "dims_95", "rankme_within", "slot_cosine", "anisotropy"):
         np.testing.assert_allclose(same[name], 1, rtol=1e-5, err_msg=name)
     assert same["slot_std"] == 0
+    # The last bit of some: as alike as float32 can say.
+    bits = np.where(rng.random((300, 8, 32)) < 0.5, once, np.nextafter(once, np.float32(99)))
+    bits = g.geometry(bits, slots)
+    for name in ("effective_rank_centred", "rankme", "rankme_within_centred", "participation_ratio"):
+        assert bits[name] == 0, name
     # One direction of spread, a thousandth of what is shared.
     line = once + 0.01 * rng.normal(size=(300, 1, 1)) * rng.normal(size=32)
     spread = g.geometry(np.tile(line, (1, 8, 1)).astype(np.float32), slots)
@@ -145,8 +150,9 @@ def test_the_ridge_probe_equals_numpys_least_squares():
     centres = rng.normal(size=(3, 8))
     labels = rng.integers(0, 3, 400)
     x = (centres[labels] + 1.5 * rng.normal(size=(400, 8))) * [1, 1e-3, 50, 1, 1, 1, 1, 1] + 20
-    x[:, 7] = 0.1
     x = x.astype(np.float32)
+    # A constant, but for a last bit that would tell all.
+    x[:, 7] = np.where(labels == 0, np.float32(0.1), np.nextafter(np.float32(0.1), np.float32(1)))
     train, test = slice(0, 250), slice(250, None)
     for penalty in (0.01, 1.0, 100.0):
         scale = np.where(np.arange(8) == 7, 1, np.float64(x[train]).std(0))
