@@ -168,3 +168,21 @@ def test_the_ridge_probe_equals_numpys_least_squares():
     blind = g.ridge_accuracy(0 * x[train], labels[train], 0 * x[test], labels[test], classes=3, penalty=0.1)
     common = np.argmax(np.bincount(labels[train]))
     np.testing.assert_allclose(blind, np.mean(labels[test] == common), atol=1e-6)
+
+
+def test_nothing_waits_for_lapack():
+    """Batches decomposed by LAPACK on two host devices at once never end (jaxlib 0.10.2)."""
+    z = jnp.zeros((3, 4, 5))
+
+    def everything(z):
+        probe = geometry.ridge_accuracy(z[:, 0], jnp.arange(3), z[:, 1], jnp.arange(3), 3, 0.1)
+        return geometry.geometry(z, jnp.ones(4, bool)), probe
+
+    assert "lapack" not in jax.jit(everything).lower(z).as_text()
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (3, 2), (5, 5), (2, 6, 9)])
+def test_singular_values_are_those_of_numpy(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    found = jax.jit(geometry.singular_values)(x)
+    np.testing.assert_allclose(found, np.linalg.svd(x.astype(float), compute_uv=False), atol=3e-6)
