@@ -6,18 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from gidd_jax.grid import Number
+
 FLAT = 2e-5
 """Range over size below which values are one value, at the five digits a page holds."""
 TINY = 1e-12
 MOST_TICKS = 6
 
 
-def rounded(values: Iterable[float]) -> list[float | int | None]:
+def rounded(values: Iterable[Any]) -> list[float | int | None]:
     """Five significant digits, null where there is no number: what a data block holds of an array."""
     return [None if not math.isfinite(value) else _short(float(value)) for value in values]
 
 
-def decimals(values: Iterable[float]) -> int:
+def decimals(values: Iterable[Any]) -> int:
     """Digits behind the point that show the largest of the values with three digits, or four from 1 on; six at most."""
     sizes = [abs(value) for value in values if value is not None and math.isfinite(value) and value]
     if not sizes:
@@ -26,19 +28,19 @@ def decimals(values: Iterable[float]) -> int:
     return min(6, max(0, 2 - whole + (whole >= 0)))
 
 
-def shown(value: float | None, places: int) -> str:
+def shown(value: Number | None, places: int) -> str:
     """A number with so many decimals and a true minus, a bare 0 where it is exactly that; a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
     return (f"{value:z.{places}f}" if value else "0").replace("-", "−")
 
 
-def plain(value: float) -> str:
+def plain(value: Number) -> str:
     """A dial's value as it was given: 0.5, 1, 0.001."""
     return f"{value:g}".replace("-", "−")
 
 
-def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[tuple[float, str]]:
+def ticks(low: Number, high: Number, most: int = MOST_TICKS) -> list[tuple[Number, str]]:
     """Round numbers within [low, high], at most so many, as (value, text)."""
     if not high > low:
         return [(low, plain(low))]
@@ -49,7 +51,7 @@ def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[tuple[float, 
     return [(k * step, _tick(k * step, step)) for k in range(first, last + 1)]
 
 
-def limits(middles: Iterable[float], ends: Iterable[float]) -> tuple[float, float]:
+def limits(middles: Iterable[Any], ends: Iterable[Any]) -> tuple[float, float]:
     """The range of an axis that shows all ``middles`` and of the ``ends`` of intervals what lies near them.
 
     Two seeds have an interval of 12.7 standard errors: it is cut off rather than let it flatten the lines.
@@ -69,13 +71,13 @@ def limits(middles: Iterable[float], ends: Iterable[float]) -> tuple[float, floa
     return float(low - room), float(high + room)
 
 
-def vertical(middles: Iterable[float], ends: Iterable[float]) -> list[Any]:
+def vertical(middles: Iterable[Any], ends: Iterable[Any]) -> list[Any]:
     """[low, high, [[value, text], ...]] of a vertical axis."""
     low, high = limits(middles, ends)
     return [float(f"{low:.9g}"), float(f"{high:.9g}"), [[_short(value), text] for value, text in ticks(low, high)]]
 
 
-def steps(at: Sequence[float]) -> dict[str, Any]:
+def steps(at: Sequence[Any]) -> dict[str, Any]:
     """The axis of training steps, from 0."""
     top = max([*at, 1])
     return {
@@ -86,7 +88,7 @@ def steps(at: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def dial(label: str, values: Sequence[float]) -> dict[str, Any]:
+def dial(label: str, values: Sequence[Any]) -> dict[str, Any]:
     """The axis of a dial: logarithmic (linear from zero to its smallest value) where it spans more than 30 times."""
     values = np.asarray(values, float)
     sizes = np.abs(values[values != 0])
@@ -137,33 +139,38 @@ def _spread(values: np.ndarray) -> np.ndarray:
     return 0.04 + 0.92 * (values - values.min()) / np.ptp(values)
 
 
-def _apart(marks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+def _apart(marks: list[tuple[Number, str]]) -> list[tuple[Number, str]]:
     """Those of the marks whose texts leave room between them."""
-    kept: list[tuple[float, str]] = []
+    kept: list[tuple[Number, str]] = []
     for place, text in marks:
         if not kept or place - kept[-1][0] > 0.035 * (len(text) + len(kept[-1][1])) / 2 + 0.03:
             kept.append((place, text))
     return kept
 
 
-def _tick(value: float, step: float) -> str:
+def _tick(value: Number, step: Number) -> str:
     if value == 0:
         return "0"
-    if abs(step) < 1e-4:
-        return f"{value:.1e}".replace("-", "−")
+    if abs(step) < 0.9e-5:
+        places = math.floor(math.log10(abs(value)) + 1e-9) - math.floor(math.log10(step) + 1e-9) + _halved(step)
+        return f"{value:.{max(0, places)}e}".replace("-", "−")
     if step >= 1000:
         size, letter = (1e6, "M") if step >= 1e6 else (1e3, "k")
         return f"{value / size:g}{letter}".replace("-", "−")
-    places = max(0, -math.floor(math.log10(step) + 1e-9))
-    places += step * 10**places % 1 > 1e-6
+    places = max(0, -math.floor(math.log10(step) + 1e-9) + _halved(step))
     return f"{value:.{places}f}".replace("-", "−")
 
 
-def _short(value: float) -> float | int:
+def _halved(step: Number) -> bool:
+    """Whether the step is 2.5 of its power of ten, and needs a digit more."""
+    return f"{step:.1e}"[2] == "5"
+
+
+def _short(value: Number) -> float | int:
     value = float(f"{value:.5g}")
     return int(value) if value.is_integer() and abs(value) < 1e9 else value
 
 
-def _finite(values: Iterable[float]) -> np.ndarray:
+def _finite(values: Iterable[Any]) -> np.ndarray:
     array = np.array([value for value in values if value is not None], float)
     return array[np.isfinite(array)]

@@ -1,6 +1,5 @@
 """Two sweeps or more side by side: what differs in what was run, and by how much they differ where settings match."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,11 +7,29 @@ import numpy as np
 import pandas as pd
 
 from gidd_jax.analysis import intervals_by, metric_name, metric_unit
-from gidd_jax.report import axes
-from gidd_jax.report.gather import Sweep, hypers
+from gidd_jax.report import axes, tables
+from gidd_jax.report.gather import Sweep, hypers, spelled, versions
 from gidd_jax.report.markup import Markup, tag
 from gidd_jax.report.tables import Column, cell, table
 from gidd_jax.report.told import Told
+
+
+def section(
+    told: Told, origin: dict[str, tuple[int, int]], sweeps: Sequence[Sweep], metrics: Sequence[str]
+) -> list[Markup]:
+    """Everything that tells the sweeps apart."""
+    note = (
+        f"{tables.INTERVAL}. Differences are paired over the seeds that both sweeps have; in bold those whose "
+        "95\u00a0% interval leaves out 0, as one in twenty does where there is no difference."
+    )
+    return [
+        tag("h3", "What differs"),
+        differences(sweeps),
+        tag("h3", "Where settings match"),
+        tag("p", note, class_="note"),
+        tables.finder("side-by-side", "metrics and settings"),
+        side_by_side(told, origin, sweeps, metrics),
+    ]
 
 
 def differences(sweeps: Sequence[Sweep]) -> Markup:
@@ -84,6 +101,7 @@ def _difference(found: Any, places: int) -> Any:
         return "–"
     if not np.isfinite(found.high):
         return [axes.shown(found.mean, places), tag("span", f" n {found.n}", class_="half")]
+    places = max(places, axes.decimals([found.mean]))
     half = tag("span", f" ±{axes.shown(found.high - found.mean, places)}", class_="half")
     clear = found.low > 0 or found.high < 0
     return [tag("span", axes.shown(found.mean, places), class_="sign" if clear else None), half]
@@ -105,16 +123,3 @@ def _facts(sweep: Sweep) -> dict[str, str]:
         facts[f"{prefix}data fingerprint"] = str(group["fingerprint"])[:24]
         facts |= {f"{prefix}{name}": spelled(value) for name, value in group["config"].items()}
     return facts
-
-
-def versions(sweep: Sweep) -> dict[str, Any]:
-    """Versions and device as the record has them."""
-    said = sweep.record.get("versions")
-    return said if isinstance(said, dict) else {}
-
-
-def spelled(value: Any) -> str:
-    """A setting's value as a flag would give it."""
-    if isinstance(value, list):
-        return " ".join(map(spelled, value)) or "(none)"
-    return value or '""' if isinstance(value, str) else json.dumps(value)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from gidd_jax import record
@@ -16,7 +17,10 @@ from gidd_jax.errors import InputError
 
 
 class Sweep(NamedTuple):
-    """One directory: a name no other sweep of the page has, config.json, metrics.parquet, timing.jsonl, arrays/."""
+    """One directory: a name no other sweep of the page has, config.json, metrics.parquet, timing.jsonl, arrays/.
+
+    Of the table without the training split of what is also measured on held-out data.
+    """
 
     name: str
     directory: pathlib.Path
@@ -66,10 +70,16 @@ def dial_of(found: Sequence[Sweep], asked: str | None) -> str:
     if not common:
         raise InputError(f"{found[0].directory}: the table has no dial; was it written by gidd-jax?")
     own = str(found[0].record["groups"][0]["config"].get("dial", ""))
-    varied = [name for name in swept(pd.concat([s.table[["seed", *common]].drop_duplicates() for s in found]))]
+    varied = moved(found)
     if own in varied or (own in common and not varied):
         return own
     return (varied or common)[0]
+
+
+def moved(found: Sequence[Sweep]) -> list[str]:
+    """The Hypers that vary within a sweep, of those that every table has."""
+    varied = {name for sweep in found for name in swept(sweep.table)}
+    return [name for name in hypers(found[0].table) if name in varied and all(name in s.table for s in found)]
 
 
 def together(found: Sequence[Sweep]) -> tuple[pd.DataFrame, dict[str, tuple[int, int]]]:
@@ -109,6 +119,19 @@ def group_names(sweep: Sweep) -> list[str]:
     return [f"g{index} {text}".strip() if told.count(text) > 1 or not text else text for index, text in enumerate(told)]
 
 
+def versions(sweep: Sweep) -> dict[str, Any]:
+    """Versions and device as the record has them."""
+    said = sweep.record.get("versions")
+    return said if isinstance(said, dict) else {}
+
+
+def spelled(value: Any) -> str:
+    """A setting's value as a flag would give it."""
+    if isinstance(value, list):
+        return " ".join(map(spelled, value)) or "(none)"
+    return value or '""' if isinstance(value, str) else json.dumps(value)
+
+
 def _read(directory: pathlib.Path, name: str) -> Sweep:
     if not directory.is_dir():
         raise InputError(f"{directory}: no such directory; give the directory of a sweep")
@@ -125,7 +148,21 @@ def _read(directory: pathlib.Path, name: str) -> Sweep:
         raise InputError(f"{directory}/metrics.parquet: step, bin, value and seed must be numbers")
     kept = [column for column in table if column in MEASURED or pd.api.types.is_numeric_dtype(table[column])]
     files = sorted((directory / "arrays").glob("*.npz"))
-    return Sweep(name, directory, said, table[kept], _times(directory), [(f.name, f.stat().st_size) for f in files])
+    return Sweep(
+        name, directory, said, _watched(table[kept]), _times(directory), [(f.name, f.stat().st_size) for f in files]
+    )
+
+
+def _watched(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the training split of what is also measured on held-out data, who is alive apart; and without the
+    splits on which a metric that is measured elsewhere counts nothing.
+    """
+    finite = np.isfinite(table["value"])
+    counted = finite.groupby([table["metric"], table["split"]], observed=True).transform("any")
+    alive = finite.groupby(table["metric"], observed=True).transform("any")
+    table = table[counted | ~alive]
+    held_out = table.loc[table["split"] != "train", "metric"].unique()
+    return table[(table["split"] != "train") | (table["metric"] == "alive") | ~table["metric"].isin(held_out)]
 
 
 def _times(directory: pathlib.Path) -> list[dict[str, Any]]:

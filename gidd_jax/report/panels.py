@@ -21,6 +21,8 @@ AXES = {
 }
 FAR = 2.0
 """A guide farther off than this many ranges of the data is told in words."""
+ALIKE = 0.25
+"""Settings of a line share a reference where it varies among them by no more than this share."""
 GUIDED = 4
 """Lines whose references are drawn each in its colour; of more, their mean."""
 
@@ -43,11 +45,12 @@ def panels(told: Told, metrics: list[tuple[str, str]], label: str) -> Panels:
     found = []
     at = _by_metric(told)
     binned = [name for name, rows in at["ends"].items() if (rows["bin"] >= 0).any()]
+    scalars = at["ends"].keys() - set(binned)
     for family, metric in metrics:
         of = {
             "end": _end(told, at, metric, label),
             "way": _way(told, at, metric),
-            "bins": _bins(told, at, first_axis(metric, binned)),
+            "bins": _bins(told, at, first_axis(metric, scalars, binned)),
         }
         drawn = {place: panel for place, panel in of.items() if panel is not None}
         for panel in drawn.values():
@@ -101,7 +104,7 @@ def _way(told: Told, at: dict, metric: str) -> dict[str, Any] | None:
         (metric_name(other), _of_lines(told, at["ends"][other], len(steps)))
         for other in references(metric, set(at["ends"]))
     ]
-    panel = _panel(metric, axes.steps(steps.tolist()), "setting", guides)
+    panel = _panel(metric, axes.steps(steps.astype(float).tolist()), "setting", guides)
     return _with(panel | {"where": str(rows["split"].iloc[0])}, *numbers)
 
 
@@ -160,15 +163,17 @@ def _of_lines(told: Told, rows: pd.DataFrame, count: int) -> np.ndarray:
 
 
 def _lines_of(told: Told, grid: np.ndarray) -> np.ndarray:
-    """Means over the settings of each line, [lines, x]."""
-    return pd.DataFrame(grid).groupby(told.settings["line"].to_numpy()).mean().to_numpy()
+    """Means over the settings of each line, [lines, x]; NaN where they are not alike, as a theory along a dial."""
+    by = pd.DataFrame(grid).groupby(told.settings["line"].to_numpy())
+    mean, spread = by.mean(), by.max() - by.min()
+    return mean.where(spread <= ALIKE * mean.abs()).to_numpy()
 
 
 def _told_of(tables: dict[str, pd.DataFrame], metric: str) -> bool:
     return metric in tables and bool((tables[metric]["bin"] == -1).any())
 
 
-def _near(guides: list[list[Any]], shown: list[float]) -> tuple[list[float], list[list[Any]]]:
+def _near(guides: list[list[Any]], shown: list[Any]) -> tuple[list[Any], list[list[Any]]]:
     """Values of the guides within reach of what is ``shown``; what the others are, in words."""
     shown = [value for value in shown if np.isfinite(value)]
     low, high = min(shown), max(shown)

@@ -6,12 +6,21 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from gidd_jax.report.compare import spelled, versions
-from gidd_jax.report.gather import Known, Sweep, group_names
+from gidd_jax.report.gather import Known, Sweep, group_names, spelled, versions
 from gidd_jax.report.markup import Markup, tag
 from gidd_jax.report.tables import Column, table
 
 EVENTS = {"compile": "compiling", "trained": "training", "checkpoint": "writing checkpoints"}
+
+
+def section(sweeps: Sequence[Sweep], known: Known) -> list[Markup]:
+    """The blocks of each sweep, under its name where there are several."""
+    if len(sweeps) == 1:
+        return told(sweeps[0], known, "run-0")
+    return [
+        tag("details", tag("summary", sweep.name), *told(sweep, known, f"run-{index}"), open=True)
+        for index, sweep in enumerate(sweeps)
+    ]
 
 
 def told(sweep: Sweep, known: Known, name: str) -> list[Markup]:

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gidd_jax.analysis import metric_name, metric_unit, references, sampler_of
+from gidd_jax.analysis import metric_name, metric_unit, references
 from gidd_jax.report import axes
 from gidd_jax.report.markup import Markup, tag
 from gidd_jax.report.panels import GUIDED
-from gidd_jax.report.told import Told
+from gidd_jax.report.told import Told, variant
 
 MOST_COLUMNS = 12
+INTERVAL = "Mean ± half of the 95\u00a0% Student interval over seeds"
 
 
 class Column(NamedTuple):
@@ -88,9 +89,10 @@ def setting_cells(told: Told, setting: int) -> list[Any]:
     of = told.settings.loc[setting]
     count: list[Any] = [str(of["rows"])]
     if of["dead"]:
-        count.append(tag("span", f"{of['dead']} failed", class_="tag bad"))
+        count += [" ", tag("span", f"{of['dead']} failed", class_="tag bad")]
     value = [axes.plain(told.values[of["value"]])]
     if of["control"]:
+        value.append(" ")
         value.append(tag("span", "control", class_="tag", title=f"{told.dial} 0: nothing of what the dial adds"))
     return [*([told.lines[of["line"]] or "all"] if len(told.lines) > 1 else []), value, count]
 
@@ -98,10 +100,10 @@ def setting_cells(told: Told, setting: int) -> list[Any]:
 def variants(told: Told, name: str) -> Markup | None:
     """Samplers and arms ("metric@how"): a line each and setting; None where the sweep has none."""
     means = told.ends[told.ends["bin"] == -1]
-    means = means.assign(how=means["metric"].map(sampler_of), base=means["metric"].str.partition("@")[0])
-    means = means[means["how"] != ""]
+    means = means[means["metric"].map(variant) != ""]
     if means.empty:
         return None
+    means = means.assign(how=means["metric"].map(variant), base=means["metric"].str.partition("@")[0])
     bases = list(dict.fromkeys(means["base"]))
     places = {base: axes.decimals(means.loc[means["base"] == base, "mean"]) for base in bases}
     columns = [Column("variant"), *_setting_columns(told)]
@@ -171,7 +173,8 @@ def _untrained(
         ]
         name = [told.lines[line] or "all" if by.nunique() > 1 else "all"] if len(told.lines) > 1 else []
         cells = [axes.shown(mean, places[m]) for mean, (m, _) in zip(means, asked, strict=True)]
-        found.append([*name, "untrained", "", *cells])
+        if np.isfinite(means).any():
+            found.append([*name, "untrained", "", *cells])
     return found
 
 

@@ -1,12 +1,22 @@
 """From one table to the numbers of a page: settings, replicas, means over seeds at the end and along the way."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gidd_jax.analysis import failures, final, intervals_by, references, swept, untrained, with_derived
+from gidd_jax.analysis import (
+    FAMILIES,
+    among,
+    failures,
+    final,
+    intervals_by,
+    references,
+    sampler_of,
+    untrained,
+    with_derived,
+)
 
 POINTS = 60_000
 """Means of learning curves that a page holds; where there are more, evenly spaced steps of each metric are kept."""
@@ -37,14 +47,16 @@ class Told(NamedTuple):
     places: dict[str, tuple[str, int]]
 
 
-def tell(table: pd.DataFrame, dial: str, derive: bool) -> Told:
-    """All statistics of the page; ``derive`` adds what follows from a pair of rows, where the dial is a coupling."""
-    replicas, values, lines, others = _replicas(table, dial)
+def tell(table: pd.DataFrame, dial: str, others: list[str], derive: bool) -> Told:
+    """All statistics of the page: means over all rows of one group and one value of the dial and the ``others``.
+
+    ``derive`` adds what follows from a pair of rows, where the dial is a coupling.
+    """
+    replicas, values, lines = _replicas(table, dial, others)
     at = replicas.set_index(["group", "row"])["setting"]
-    watched = _watched(table)
+    watched = table[table["metric"] != "alive"]
     if derive:
         watched = with_derived(watched, dial)
-    watched = watched[watched["metric"] != "alive"]
     watched = watched.assign(setting=at.reindex(pd.MultiIndex.from_frame(watched[["group", "row"]])).to_numpy())
     last, first = final(watched), untrained(watched)
     way = _along(watched, len(replicas["setting"].unique()))
@@ -65,29 +77,65 @@ def tell(table: pd.DataFrame, dial: str, derive: bool) -> Told:
     )
 
 
-def selectable(told: Told) -> list[str]:
-    """Metrics with panels of their own, scalars first: all but those that stand beside another as its reference."""
+def variant(metric: str) -> str:
+    """The sampler or arm of a metric that belongs to a table of these: "resample" of "puzzle_accuracy@resample"."""
+    base, _, how = metric.partition("@")
+    told = any(base in family for family in FAMILIES.values())
+    return sampler_of(metric) if told else how
+
+
+def headlines(told: Told) -> list[tuple[str, list[str]]]:
+    """The scalars of the tables by family: those of the summary in its order, then what else was measured held out."""
+    measured = told.ends[(told.ends["bin"] == -1) & told.ends["mean"].notna()]
+    found = set(measured["metric"])
+    held_out = {metric for metric in found if told.places[metric][0] != "train"} or found
+    beside = {other for metric in found for other in references(metric, found)}
+    shown = [m for m in dict.fromkeys(measured["metric"]) if m in held_out - beside and not variant(m)]
+    known = [(title, [m for m in among(measured, family) if m in shown]) for title, family in FAMILIES.items()]
+    taken = {metric for _, metrics in known for metric in metrics}
+    rest = [metric for metric in shown if metric not in taken and not constant(told, metric)]
+    other = "Also measured" if taken else "Measured"
+    return [(title, metrics) for title, metrics in [*known, (other, rest)] if metrics]
+
+
+def selectable(told: Told, families: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
+    """(family, metric) of everything that has panels, headlines first: all but what stands beside another metric."""
     measured = told.ends[told.ends["mean"].notna()]
     scalars = set(measured.loc[measured["bin"] == -1, "metric"])
     binned = set(measured.loc[measured["bin"] >= 0, "metric"])
     beside = {other for metric in scalars | binned for other in references(metric, scalars | binned)}
-    alone = {metric for metric in binned if metric.partition("/")[0] not in scalars}
-    several = {metric for metric in binned - alone if metric != first_axis(metric.partition("/")[0], binned)}
-    return [*sorted(scalars - beside), *sorted((alone | several) - beside)]
+    own = {metric for metric in binned if metric != first_axis(metric.partition("/")[0], scalars, binned)}
+    chosen = [(title, metric) for title, metrics in families for metric in metrics]
+    taken = {metric for _, metric in chosen} | beside
+    return [*chosen, *((_family(told, m), m) for m in [*sorted(scalars - taken), *sorted(own - taken)])]
 
 
-def first_axis(metric: str, binned: set[str] | Sequence[str]) -> str | None:
-    """The metric by bins that goes with a scalar one: "jump_loss/t" for "jump_loss"; itself where it is binned."""
+def constant(told: Told, metric: str) -> bool:
+    """Whether all replicas, more than one, have one and the same value."""
+    values = told.last.loc[told.last["metric"] == metric, "value"].to_numpy(float)
+    return len(values) > 1 and bool(values.min() == values.max())
+
+
+def first_axis(metric: str, scalars: Collection[str], binned: Collection[str]) -> str | None:
+    """The metric by bins that goes with a scalar one, "jump_loss/t" with "jump_loss"; of a binned one, itself."""
     if metric in binned:
         return metric
-    return min((name for name in binned if name.partition("/")[0] == metric), default=None)
+    return min((n for n in binned if n.partition("/")[0] == metric), default=None) if metric in scalars else None
 
 
-def _replicas(table: pd.DataFrame, dial: str) -> tuple[pd.DataFrame, list[float], list[str], list[str]]:
+def _family(told: Told, metric: str) -> str:
+    if variant(metric):
+        return "Samplers and arms"
+    if "/" in metric:
+        return "By bin"
+    return "In training" if told.places[metric][0] == "train" else "The same in all replicas"
+
+
+def _replicas(table: pd.DataFrame, dial: str, others: list[str]) -> tuple[pd.DataFrame, list[float], list[str]]:
     key = table["group"].astype(str) + "\0" + table["row"].astype(str)
     rows = table[~key.duplicated()].drop(columns=["step", "boards", "split", "metric", "bin", "value"])
-    others = [name for name in swept(rows) if name != dial]
-    rows = rows.sort_values(["group", *others, dial, "seed"], kind="stable", ignore_index=True)
+    rows = rows.assign(place=pd.factorize(rows["group"])[0])  # groups in the order of the record
+    rows = rows.sort_values(["place", *others, dial, "seed"], kind="stable", ignore_index=True).drop(columns="place")
     values = sorted(float(value) for value in rows[dial].unique())
     label = _labels(rows, others)
     lines = list(dict.fromkeys(label))
@@ -97,7 +145,7 @@ def _replicas(table: pd.DataFrame, dial: str) -> tuple[pd.DataFrame, list[float]
     )
     rows["setting"] = rows.groupby(["line", "value"]).ngroup()
     died = failures(table).rename(columns={"step": "died"})
-    return rows.merge(died, on=["group", "row"], how="left"), values, lines, others
+    return rows.merge(died, on=["group", "row"], how="left"), values, lines
 
 
 def _labels(rows: pd.DataFrame, others: list[str]) -> list[str]:
@@ -119,12 +167,6 @@ def _settings(replicas: pd.DataFrame, values: list[float]) -> pd.DataFrame:
     found = by.agg(line=("line", "first"), value=("value", "first"), rows=("row", "size"), dead=("died", "count"))
     uncoupled = found["value"].map(values.__getitem__) == 0
     return found.assign(control=uncoupled & (len(values) > 1))
-
-
-def _watched(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the training split of every metric that is also measured on held-out data."""
-    held_out = table.loc[table["split"] != "train", ["metric"]].drop_duplicates()["metric"]
-    return table[(table["split"] != "train") | ~table["metric"].isin(held_out)]
 
 
 def _along(watched: pd.DataFrame, settings: int) -> pd.DataFrame:

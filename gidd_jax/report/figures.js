@@ -3,37 +3,6 @@
   const one = (what, where = document) => where.querySelector(what);
   const all = (what, where = document) => [...where.querySelectorAll(what)];
   const data = JSON.parse(one("#data").textContent);
-  document.documentElement.classList.add("js");
-
-  // Tables: sort by a column, keep the rows that hold every word asked for.
-  const number = (cell) => parseFloat(cell.textContent.replace(/−/g, "-").replace(/[,\s]/g, ""));
-  const sort = (button) => {
-    const head = button.closest("th"), table = button.closest("table"), at = +head.dataset.column;
-    const up = head.getAttribute("aria-sort") !== "ascending";
-    all("th[aria-sort]", table).forEach((th) => th.setAttribute("aria-sort", "none"));
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const key = head.dataset.kind === "number" ? number : (cell) => cell.textContent;
-    const missing = (value) => value === "" || Number.isNaN(value);
-    for (const body of all("tbody:not(.controls)", table)) {
-      const rows = [...body.rows].map((row) => [key(row.cells[at]), row]);
-      rows.sort(([a], [b]) => {
-        if (missing(a) || missing(b)) return missing(a) - missing(b);
-        const order = typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true });
-        return up ? order : -order;
-      });
-      body.append(...rows.map(([, row]) => row));
-    }
-  };
-  const filter = (input) => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const rows = all("tbody:not(.controls) tr", one("#" + input.dataset.table));
-    const texts = rows.map((row) => row.textContent.toLowerCase());
-    rows.forEach((row, i) => { row.hidden = !words.every((word) => texts[i].includes(word)); });
-    const left = rows.filter((row) => !row.hidden).length;
-    input.nextElementSibling.textContent = words.length ? `${left} of ${rows.length}` : "";
-  };
-  all("th button").forEach((button) => button.addEventListener("click", () => sort(button)));
-  all("input[data-table]").forEach((input) => input.addEventListener("input", () => filter(input)));
 
   // Figures: a panel is drawn at the width there is; what lies nearest to the pointer is told.
   const element = (name, attributes, parent, text) => {
@@ -71,7 +40,7 @@
   const draw = (host, panel) => {
     const x = data.axes[panel.x], [low, high, marks] = panel.y, box = one(".box", host);
     const width = Math.max(260, box.clientWidth), height = Math.round(Math.min(340, Math.max(230, width * 0.62)));
-    const left = 58, right = 14, top = 12, bottom = 44;
+    const left = 30 + 7 * Math.max(...marks.map(([, text]) => text.length)), right = 14, top = 12, bottom = 44;
     const across = (place) => left + place * (width - left - right);
     const up = (value) => top + (high - Math.min(high, Math.max(low, value))) / (high - low) * (height - top - bottom);
     box.replaceChildren();
@@ -147,10 +116,10 @@
     if (!found) return;
     if (found.s !== null) one(`g[data-s="${found.s}"]`, svg).classList.add("near");
     tip.replaceChildren(...found.told.filter(Boolean).map((text, i) => Object.assign(document.createElement(i ? "span" : "b"), { textContent: text })));
-    const aside = Math.min(Math.max(4, found.x - tip.offsetWidth / 2), box.clientWidth - tip.offsetWidth - 4);
+    const aside = Math.min(Math.max(0, found.x - tip.offsetWidth / 2), box.clientWidth - tip.offsetWidth);
     const above = found.y - tip.offsetHeight - 12;
-    tip.style.left = `${aside}px`;
-    tip.style.top = `${above < 0 ? found.y + 14 : above}px`;
+    tip.style.left = `${box.offsetLeft + aside}px`;
+    tip.style.top = `${box.offsetTop + (above < 0 ? found.y + 14 : above)}px`;
   };
   const nearest = (host, event) => {
     const frame = one("svg", host).getBoundingClientRect();
@@ -204,6 +173,12 @@
       for (let i = 0; i < 12; i++) element("rect", { x: i * 12, y: 0, width: 12, height: 12, class: `r${i}` }, strip);
       html("span", {}, key, say(data.values[data.values.length - 1]));
     }
+    if (chosen.lines.length > 1) for (const of of chosen.lines) {
+      const note = html("span", { className: "note" }, key), strokes = element("svg", { width: 52, height: 12 }, note);
+      element("path", { d: "M1 6h20", class: `mean ${hue(of)}` }, strokes);
+      element("path", { d: "M28 6h23", class: `mean d${chosen.lines.indexOf(of) % 4}` }, strokes);
+      note.append(named(data.lines[of]));
+    }
     const guides = Object.keys(places).flatMap((name) => (data.metrics[chosen.metric][name] || { guides: [] }).guides);
     for (const name of new Set(guides.map(([name]) => name))) {
       const note = html("span", { className: "note" }, key);
@@ -248,6 +223,4 @@
   if (data.metrics.length) choose();
   let wide = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== wide) { wide = innerWidth; redraw(); } });
-  addEventListener("beforeprint", () => { all("details").forEach((part) => { part.open = true; }); });
-  all("details[data-folded]").forEach((part) => { part.open = false; });
 })();
