@@ -21,6 +21,7 @@ from gidd_jax.analysis import (
     final,
     intervals_by,
     presented,
+    references,
     require_dial,
     sampler_of,
     untrained,
@@ -55,13 +56,6 @@ FLAT = 1e-9
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 100
 STROKES = ("-", "--", ":", "-.") * 100
 REFERENCES = {"untrained": ("0.5", "untrained model"), "oracle": ("black", "oracle: best possible")}
-ORACLES = {
-    "holding_loss": "holding_floor",
-    "separation": "separation_ceiling",
-    "elbo": "oracle_elbo",
-    "sample_nll": "entropy",
-    "corrected_nll": "entropy",
-}
 # How well it does, then what the coupling does: ten panels fill two rows.
 PANELS = (
     *(("elbo",), ("bits_per_character",), ("excess",)),
@@ -226,8 +220,7 @@ def _line(ax: Axes, curve: pd.DataFrame, x: str, band: bool = True, **look) -> N
 def _reference(ax: Axes, rows: pd.DataFrame, metric: str, kind: str) -> None:
     """What the metric is before training, or at best: a dashed level, or a dashed curve against t."""
     if kind == "oracle":
-        base, by, t = metric.partition("/")
-        metric = f"{ORACLES.get(base)}{by}{t}"
+        metric = next(iter(references(metric, set(rows["metric"]))), "")
     levels = _with_t(rows[rows["metric"] == metric]).groupby("t")["value"].mean().dropna()
     look = {"color": REFERENCES[kind][0], "ls": (0, (4, 2)), "lw": 1.1, "zorder": 1.8, "gid": kind}
     if len(levels) and metric.endswith("/t"):

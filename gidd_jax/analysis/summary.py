@@ -64,6 +64,14 @@ LABELS = {
     "similarity_rank": ("agreement with human scores", "Spearman"),
     "topic": ("topic by a linear probe", "fraction"),
     "retrieval": ("other version found", "fraction"),
+    "order_parameter": ("order parameter r", "0 to 1"),
+    "order_parameter_squared": ("mean of r²", "0 to 1"),
+    "order_parameter_fourth": ("mean of r⁴", "0 to 1"),
+    "order_parameter_theory": ("r in theory, N → ∞", "0 to 1"),
+    "susceptibility": ("N Var r over time", "dimensionless"),
+    "oscillators": ("oscillators N", ""),
+    "noise_error": ("noise error", "mean square"),
+    "encoder_accuracy": ("encoder right", "fraction"),
     "gradient_norm": ("gradient norm", "nats per unit weight"),
 }
 
