@@ -27,8 +27,18 @@ from gidd_jax.errors import InputError
 from gidd_jax.record import read, table
 
 __all__ = [
-    *("awaited", "check_identity", "cohort_hypers", "locked", "log_time", "new_cohort", "opened"),
-    *("read", "table", "versions", "wait_for_all", "write"),
+    "awaited",
+    "check_identity",
+    "cohort_hypers",
+    "locked",
+    "log_time",
+    "new_cohort",
+    "opened",
+    "read",
+    "table",
+    "versions",
+    "wait_for_all",
+    "write",
 ]
 
 POLL_SECONDS = 0.2

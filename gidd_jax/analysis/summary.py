@@ -69,7 +69,7 @@ LABELS = {
     "order_parameter_fourth": ("mean of r⁴", "0 to 1"),
     "order_parameter_theory": ("r in theory, N → ∞", "0 to 1"),
     "susceptibility": ("N Var r over time", "dimensionless"),
-    "oscillators": ("oscillators N", ""),
+    "oscillators": ("oscillators N", "count"),
     "noise_error": ("noise error", "mean square"),
     "encoder_accuracy": ("encoder right", "fraction"),
     "gradient_norm": ("gradient norm", "nats per unit weight"),
