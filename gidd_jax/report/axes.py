@@ -8,7 +8,7 @@ import numpy as np
 
 from gidd_jax.grid import Number
 
-FLAT = 2e-5
+FLAT = 2e-4
 """Range over size below which values are one value, at the five digits a page holds."""
 TINY = 1e-12
 MOST_TICKS = 6

@@ -24,7 +24,7 @@ def build(sweeps: Sequence[Sweep], dial: str, known: Known, printed: Sequence[st
         ("failures", "", sections.failures(told)),
         ("compared", "Side by side", several and compare.section(told, origin, sweeps, shown)),
         ("results", "At the end", sections.results(told, families)),
-        ("figures", f"Against {dial.replace('_', ' ')}", sections.overview(told, drawn, shown)),
+        ("figures", "Figures", sections.overview(told, drawn, shown)),
         ("explore", "Any metric, closer", sections.explorer()),
         ("variants-all", "Samplers and arms", sections.searchable("variants", tables.variants(told, "variants"))),
         ("replicas-all", "Replicas", sections.searchable("replicas", tables.replicas(told, shown, "replicas"))),

@@ -45,12 +45,11 @@ def panels(told: Told, metrics: list[tuple[str, str]], label: str) -> Panels:
     found = []
     at = _by_metric(told)
     binned = [name for name, rows in at["ends"].items() if (rows["bin"] >= 0).any()]
-    scalars = at["ends"].keys() - set(binned)
     for family, metric in metrics:
         of = {
             "end": _end(told, at, metric, label),
             "way": _way(told, at, metric),
-            "bins": _bins(told, at, first_axis(metric, scalars, binned)),
+            "bins": _bins(told, at, first_axis(told, metric, binned)),
         }
         drawn = {place: panel for place, panel in of.items() if panel is not None}
         for panel in drawn.values():

@@ -1,5 +1,6 @@
 """The sections of a page that tell what came out: head, failures, results, figures, the script's place."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +18,6 @@ MOST_PANELS, MOST_NAMED, MOST_LISTED = 12, 20, 8
 def head(told: Told, sweeps: Sequence[Sweep]) -> list[Markup]:
     """What was swept, in one sentence, and what it ran on."""
     rows, names = told.replicas, [sweep.name for sweep in sweeps]
-    dials = [(told.dial, told.values), *((name, sorted(rows[name].dropna().unique())) for name in told.others)]
-    moved = [f"{name.replace('_', ' ')} {_listed(values)}" for name, values in dials if len(values) > 1]
-    groups = rows["group"].nunique()
-    swept = [*([_count(groups, "group")] if groups > 1 else []), *moved, _count(rows["seed"].nunique(), "seed")]
     versions, spent = provenance.versions(sweeps[0]), sum(map(provenance.seconds, sweeps))
     device = [str(versions[key]) for key in ("devices", "device") if key in versions]
     facts = {
@@ -34,7 +31,7 @@ def head(told: Told, sweeps: Sequence[Sweep]) -> list[Markup]:
     title = f"{names[0]}, a sweep of {sweeps[0].study}" if len(names) == 1 else None
     return [
         tag("h1", title or f"{' beside '.join(names)}: sweeps of {sweeps[0].study}"),
-        tag("p", f"{_count(len(rows), 'replica')}: {' × '.join(swept)}.", class_="lead"),
+        tag("p", f"{_count(len(rows), 'replica')}: {_swept(told)}.", class_="lead"),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()), class_="facts"),
     ]
 
@@ -61,7 +58,7 @@ def failures(told: Told) -> Markup:
 def results(told: Told, families: list[tuple[str, list[str]]]) -> list[Markup]:
     """Means over seeds at the end, a table a family, controls beside."""
     note = f"{tables.INTERVAL}; n where it is not all of them. Italics: what the metric is read beside."
-    blocks = [tag("p", note, class_="note")]
+    blocks = [tag("p", note, class_="note")] if families else []
     for index, (title, metrics) in enumerate(families):
         places = dict.fromkeys("{}, step {:,}".format(*told.places[metric]) for metric in metrics)
         blocks += [
@@ -139,6 +136,21 @@ def _card(told: Told, drawn: Panels, index: int, metric: dict[str, Any], place: 
     else:
         looks = [shade(told.settings.at[setting, "value"], len(told.values)) for setting in panel["s"]]
     return tag("figure", tag("h3", button, " ", tag("small", unit)), small(panel, x, looks, title, dots))
+
+
+def _swept(told: Told) -> str:
+    """The grid of a sweep, axis by axis; where its rows are no full grid, how many settings of which dials."""
+    rows = told.replicas
+    axis = {name: sorted(rows[name].dropna().unique()) for name in (told.dial, *told.others)}
+    moved = {name.replace("_", " "): values for name, values in axis.items() if len(values) > 1}
+    groups, seeds = rows["group"].nunique(), rows["seed"].nunique()
+    if len(rows) == groups * seeds * math.prod(map(len, moved.values())):
+        parts = [f"{name} {_listed(values)}" for name, values in moved.items()]
+        return " × ".join([*([_count(groups, "group")] if groups > 1 else []), *parts, _count(seeds, "seed")])
+    names = [*list(moved)[:MOST_LISTED], *([f"{len(moved) - MOST_LISTED} more"] if len(moved) > MOST_LISTED else [])]
+    said = f" of {', '.join(names)}" if names else ""
+    kinds = f" in {_count(groups, 'group')}" if groups > 1 else ""
+    return f"{_count(len(told.settings), 'setting')}{said}{kinds}, {_count(seeds, 'seed')}"
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -12,7 +12,7 @@ from gidd_jax.report.markup import Markup, tag
 from gidd_jax.report.panels import GUIDED
 from gidd_jax.report.told import Told, variant
 
-MOST_COLUMNS = 12
+MOST_COLUMNS, LONG = 12, 24
 INTERVAL = "Mean ± half of the 95\u00a0% Student interval over seeds"
 
 
@@ -188,7 +188,10 @@ def _row(columns: Sequence[Column], row: Any) -> Markup:
 
 
 def _cell(column: Column, content: Any, place: int) -> Markup:
-    return tag("td" if place else "th", content, scope=None if place else "row", class_=_look(column))
+    if place:
+        return tag("td", content, class_=_look(column))
+    long = "long" if isinstance(content, str) and len(content) > LONG else None
+    return tag("th", content, scope="row", class_=_look(column) or long)
 
 
 def _look(column: Column) -> str | None:

@@ -104,7 +104,7 @@ def selectable(told: Told, families: list[tuple[str, list[str]]]) -> list[tuple[
     scalars = set(measured.loc[measured["bin"] == -1, "metric"])
     binned = set(measured.loc[measured["bin"] >= 0, "metric"])
     beside = {other for metric in scalars | binned for other in references(metric, scalars | binned)}
-    own = {metric for metric in binned if metric != first_axis(metric.partition("/")[0], scalars, binned)}
+    own = {metric for metric in binned if metric != first_axis(told, metric.partition("/")[0], binned)}
     chosen = [(title, metric) for title, metrics in families for metric in metrics]
     taken = {metric for _, metric in chosen} | beside
     return [*chosen, *((_family(told, m), m) for m in [*sorted(scalars - taken), *sorted(own - taken)])]
@@ -116,11 +116,13 @@ def constant(told: Told, metric: str) -> bool:
     return len(values) > 1 and bool(values.min() == values.max())
 
 
-def first_axis(metric: str, scalars: Collection[str], binned: Collection[str]) -> str | None:
-    """The metric by bins that goes with a scalar one, "jump_loss/t" with "jump_loss"; of a binned one, itself."""
+def first_axis(told: Told, metric: str, binned: Collection[str]) -> str | None:
+    """The metric by bins that goes with a scalar one of the same split: "jump_loss/t" with "jump_loss"; or itself."""
     if metric in binned:
         return metric
-    return min((n for n in binned if n.partition("/")[0] == metric), default=None) if metric in scalars else None
+    split = told.places.get(metric, ("", 0))[0]
+    alike = [name for name in binned if name.partition("/")[0] == metric and told.places[name][0] == split]
+    return min(alike, default=None)
 
 
 def _family(told: Told, metric: str) -> str:
