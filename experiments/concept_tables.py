@@ -141,7 +141,7 @@ def report(
         f"{shape}, {config.data}, {config.tokenizer}, {config.length} tokens, {config.batch} a step, "
         f"{config.steps} steps; mean ±half-width of the 95 % t interval over {seeds} seeds",
         "The factorial (a fix is on where it is named)\n" + settings_table(table, settings),
-        "Arms\n" + settings_table(table, arms),
+        *(["Arms\n" + settings_table(table, arms)] if arms else []),
         "Main effects and interactions (p after Holm below .05 is marked *)\n" + effects_table(found, fixes),
         "Verdicts\n" + "\n".join(verdicts(table, found, settings)),
         PUBLISHED,
@@ -179,8 +179,9 @@ def verdicts(table: pd.DataFrame, found: pd.DataFrame, settings: Sequence[str]) 
         told.append(f"claim 3  prefix: {_word(main['prefix'])}; {_told(main['prefix'])}")
         rank = of("effective_rank_centred", "spread")
         told.append(f"claim 4  regulariser, rank: {_word(rank)}; {_told(rank)}; similarity: {_told(main['spread'])}")
-        late = _paired(final, "depth+elbo+prefix+spread", "all, regulariser late", "similarity")
-        told.append(f"order    from the start less late, similarity: {_interval(late)}")
+        if "all, regulariser late" in final.index.unique("setting"):
+            late = _paired(final, "depth+elbo+prefix+spread", "all, regulariser late", "similarity")
+            told.append(f"order    from the start less late, similarity: {_interval(late)}")
         trained = final.loc[list(settings), "similarity"].groupby("seed").mean()
         untrained = first.loc[list(settings), "similarity"].groupby("seed").mean()
         floor = paired_interval(trained, untrained)
@@ -197,6 +198,8 @@ def verdicts(table: pd.DataFrame, found: pd.DataFrame, settings: Sequence[str]) 
             f" (gates .30, .50) and rank {rank:.1f} (gate 20 of 128)"
         )
     for name, plain in (("no channel", "-"), ("no channel, prefix", "prefix")):
+        if name not in final.index.unique("setting"):
+            continue
         worth = _paired(final, name, plain, "bound")
         told.append(f"value    bound without the channel less with it ({plain}): {_interval(worth)} nats a token")
     return told

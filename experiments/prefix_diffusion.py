@@ -33,7 +33,7 @@ from gidd_jax.analysis import holm, paired_interval
 from gidd_jax.commands import flags
 from gidd_jax.studies import concepts
 
-PREFIX = {"prefix": 1.0, "elbo": 1.0, "per_cell": 1.0, "t_min": 0.02}
+PREFIX = {"prefix": 1.0, "elbo": 1.0, "per_cell": 1.0, "t_min": 0.02, "init_std": 0.1, "gate": 1.0}
 DECODERS = {
     "diffusion": PREFIX,
     "diffusion, attention": PREFIX | {"self_attention": 1.0},
@@ -43,7 +43,7 @@ DECODERS = {
 """Decoder -> dials; the last is asked for all cells at once and shown none."""
 
 PRESETS = {name: dict(sizes, encoder_layers=2) for name, sizes in FIXES_PRESETS.items()}
-PRESETS["tiny"]["steps"] = 2000
+PRESETS["tiny"]["steps"] = 1200
 
 
 def main(out: pathlib.Path, preset: str, seeds: int, devices: int, quiet: bool, steps: int = 0) -> int:
