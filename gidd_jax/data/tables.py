@@ -1,5 +1,6 @@
 """Tables on disk, read in batches of text columns: CSV and parquet files."""
 
+import codecs
 import csv
 import pathlib
 from collections.abc import Callable, Iterator
@@ -61,6 +62,7 @@ def _csv(
     except (UnicodeDecodeError, csv.Error, StopIteration):
         raise InputError(f"{path}: this is not a CSV file; give a CSV or parquet file with {what}") from None
     columns = pick(header, str(path))
+    _check_utf8(path)
     crooked = []
 
     def handle(row: "pyarrow.csv.InvalidRow") -> str:
@@ -98,6 +100,19 @@ def _csv(
         raise InputError(f"{path}: this is not a CSV file ({str(error).splitlines()[0]})") from None
 
 
+def _check_utf8(path: pathlib.Path) -> None:
+    """Raises for bytes that are no text: pyarrow stumbles over them while it reports a row, where nothing hears it."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(BLOCK):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise InputError(f"{path}: this is not a CSV file (byte 0x{byte:02x} in it is not UTF-8)") from None
+
+
 def _parquet(path: pathlib.Path, pick: Pick) -> Iterator["pyarrow.Table"]:
     import pyarrow
     import pyarrow.parquet
@@ -106,6 +121,8 @@ def _parquet(path: pathlib.Path, pick: Pick) -> Iterator["pyarrow.Table"]:
         with pyarrow.parquet.ParquetFile(path) as file:
             columns = pick(file.schema_arrow.names, str(path))
             for batch in file.iter_batches(BLOCK // 256, columns=list(columns.values())):
+                # Parquet's own reader takes any bytes for text.
+                batch.validate(full=True)
                 yield chosen(pyarrow.table(batch), columns, str(path))
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: this is not a parquet file ({str(error).splitlines()[0]})") from None
