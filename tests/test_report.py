@@ -197,8 +197,8 @@ def test_no_name_or_value_becomes_markup(tmp_path, capsys):
 
 
 def test_256_replicas_stay_small(tmp_path, capsys):
-    scalars = sweeps.SCALARS | {f"metric_{i}": float(i) for i in range(20)}
-    one = sweeps.table(dials=(0.0,), seeds=1, evaluations=12, scalars=scalars)
+    scalars = sweeps.SCALARS | {f"metric_{i}": float(i) for i in range(10)}
+    one = sweeps.table(dials=(0.0,), seeds=1, evaluations=8, scalars=scalars)
     noise = np.random.default_rng(1)
     parts = [
         one.assign(
@@ -211,9 +211,9 @@ def test_256_replicas_stay_small(tmp_path, capsys):
     page = directory / "report.html"
     assert page.stat().st_size < 3e6
     data = json.loads(read(page).scripts[0][1])
-    assert len(data["replicas"]) == 256 and len(data["settings"]) == 32 and len(data["metrics"]) > 25
+    assert len(data["replicas"]) == 256 and len(data["settings"]) == 32 and len(data["metrics"]) > 15
     steps = data["axes"][data["metrics"][0]["way"]["x"]]["at"]
-    assert steps[0] == 0 and steps[-1] == 1100
+    assert steps[0] == 0 and steps[-1] == 700
 
 
 def test_two_sweeps_stand_side_by_side(tmp_path, capsys):
@@ -255,6 +255,7 @@ def test_groups_are_told_apart_and_hypers_are_not_averaged_over(tmp_path, capsys
     assert list(dict.fromkeys(settings)) == ["trunk towers, learning_rate 0.001", "trunk shared, learning_rate 0.1"]
 
 
+@pytest.mark.slow
 def test_a_real_sweep_of_a_study_that_no_command_knows(tmp_path, capsys):
     columns = {"seed": [0, 1, 0, 1], "coupling": [0.0, 0.0, 1.0, 1.0], "poison_at": [-1, -1, -1, 12]}
     study = Regression()
@@ -324,7 +325,6 @@ def test_it_needs_no_jax(page, tmp_path):
 
 POOR = {
     "one row": sweeps.table(dials=(0.0,), seeds=1, evaluations=2),
-    "one evaluation": sweeps.table(seeds=2, evaluations=1),
     "all dead": sweeps.table(seeds=2, evaluations=2).assign(
         value=lambda t: t["value"].where(t["metric"] == "x", np.nan)
     ),

@@ -53,14 +53,11 @@ def table(
 
 def ends(told: Told, metrics: Sequence[str], name: str) -> Markup:
     """Means over seeds at the end, one line a setting, references beside; above them the untrained model."""
-    found = {metric: _ends_of(told.ends, metric) for metric in told.ends["metric"].unique()}
-    starts = {metric: _ends_of(told.starts, metric) for metric in told.starts["metric"].unique()}
-    asked = [
-        (m, kind)
-        for metric in metrics
-        for m, kind in ((metric, False), *((r, True) for r in references(metric, set(found))))
-    ]
-    asked = list({metric: (metric, kind) for metric, kind in reversed(asked)}.values())[::-1]
+    measured = set(told.ends["metric"])
+    beside = [((metric, False), *((other, True) for other in references(metric, measured))) for metric in metrics]
+    asked = list(dict.fromkeys(pair for pairs in beside for pair in pairs))
+    found = {metric: _ends_of(told.ends, metric) for metric, _ in asked}
+    starts = {metric: means for metric, _ in asked if len(means := _ends_of(told.starts, metric))}
     places = {metric: axes.decimals(found[metric]["mean"]) for metric, _ in asked}
     columns = [*_setting_columns(told)]
     columns += [Column(metric_name(m), metric_unit(m), True, kind) for m, kind in asked]
