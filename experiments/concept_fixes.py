@@ -65,8 +65,8 @@ ARMS = {
 """Beside the factorial; reg_start is a share of the steps."""
 
 SOURCE = {"init_std": 0.1, "smoothing": 0.1, "gate": 1.0, "reg_warmup": 0.05}
-"""In every row; reg_warmup is a share of the steps (the source's 2,000 of 39,000). Its gates were meant to start at 0 but
-were most likely drawn anew, all else as wide as here; with gates at 0 a small model spends its time opening them."""
+"""In every row; reg_warmup is a share of the steps (the source's 2,000 of 39,000). Its gates were meant to start at 0
+but were most likely drawn anew, all else as wide as here; at 0 a small model spends its time opening them."""
 
 TEXT = dict(data="wiki-leads", similarity="lee")
 PRESETS = {

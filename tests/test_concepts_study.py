@@ -274,3 +274,24 @@ def test_the_command_line_sweeps_and_samples(swept, capsys):
     assert cli.main(["plot", str(folder)]) == 0
     told = capsys.readouterr().out
     assert "bound at all" in told and "effective rank" in told
+
+
+@pytest.mark.slow
+def test_what_only_concepts_can_tell_is_learnt_through_them_and_not_without(tmp_path):
+    """Eight letters drawn at random, all asked for at once: ln 8 nats each to whoever has not read them."""
+    rng, file = np.random.default_rng(0), tmp_path / "letters.txt"
+    file.write_text("\n".join("".join(rng.choice(list("abcdefgh"), 8)) for _ in range(4000)))
+    config = concepts.Config(
+        **TINY
+        | dict(data=str(file), cut="line", limit=0, windows=False, length=9, batch=32, d_model=32, concepts=8)
+        | dict(hidden=64, decoder_layers=1, eval_sequences=64, strata=1, steps=800, eval_every=800),
+        **dict(schedule="cosine", warmup=50, clip=1.0),
+    )
+    both = dict(t_min=1.0, t_max=1.0, decoder_tokens=0.0, learning_rate=5e-3, gate=0.1)
+    hypers = sweep.grid(concepts, channel=[0.0, 1.0], **{name: [value] for name, value in both.items()})
+    table = sweep.run(concepts, [(config, hypers)], tmp_path / "sweep").table
+    last = table[(table["step"] == 800) & (table["split"] == "validation")]
+    nats = last[last["metric"] == "nats"].set_index("channel")["value"]
+    assert nats[0.0] == pytest.approx(np.log(8), abs=0.03)
+    assert nats[1.0] < 1.7
+    assert last[last["metric"] == "shuffled"].set_index("channel")["value"][1.0] > 1
