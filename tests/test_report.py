@@ -386,6 +386,9 @@ def test_a_wild_interval_does_not_flatten_the_lines():
 
 def test_a_dial_of_many_magnitudes_stands_by_its_logarithm():
     places = axes.dial("x", [0.0, 0.01, 0.1, 1.0])["pos"]
+    even = axes.dial("x", np.linspace(0, 1, 65).tolist())
+    np.testing.assert_allclose(np.diff(even["pos"]), 0.92 / 64, atol=1e-4)
+    assert [text for _, text in even["ticks"]] == ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]
     np.testing.assert_allclose(np.diff(places), 0.92 / 3, atol=1e-4)
     np.testing.assert_allclose(np.diff(axes.dial("x", [0.0, 1.0, 3.0])["pos"]), [0.92 / 3, 1.84 / 3], atol=1e-4)
 

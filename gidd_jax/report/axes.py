@@ -11,6 +11,7 @@ from gidd_jax.grid import Number
 FLAT = 2e-4
 """Range over size below which values are one value, at the five digits a page holds."""
 TINY = 1e-12
+MARGIN = 0.04
 MOST_TICKS = 6
 
 
@@ -89,29 +90,24 @@ def steps(at: Sequence[Any]) -> dict[str, Any]:
 
 
 def dial(label: str, values: Sequence[Any]) -> dict[str, Any]:
-    """The axis of a dial: logarithmic (linear from zero to its smallest value) where it spans more than 30 times."""
+    """The axis of a dial: logarithmic (linear from zero to its smallest value) where most values lie far below the top.
+
+    That is: they span more than 30 times, and half of them are below a quarter of the largest.
+    """
     values = np.asarray(values, float)
     sizes = np.abs(values[values != 0])
-    if len(values) == 1:
-        places, marks = np.array([0.5]), [(0.5, plain(values[0]))]
-    elif len(sizes) and sizes.max() > 30 * sizes.min():
-        bent = np.sign(values) * np.log10(np.maximum(np.abs(values) / sizes.min(), 0.1) * 10)
-        places = _spread(bent)
-        marks = _apart([(place, plain(value)) for place, value in zip(places, values, strict=True)])
+    bent = len(sizes) > 1 and sizes.max() > 30 * sizes.min() and np.median(sizes) < sizes.max() / 4
+    places = _spread(np.sign(values) * np.log10(np.maximum(np.abs(values) / sizes.min(), 0.1) * 10) if bent else values)
+    if bent or len(values) <= MOST_TICKS:
+        marks = _apart([(place, f"{value:.3g}") for place, value in zip(places, values, strict=True)])
     else:
-        places = _spread(values)
-        told = values if len(values) <= MOST_TICKS else None
-        if told is None:
-            span = [(value - values.min()) / np.ptp(values) for value, _ in ticks(values.min(), values.max())]
-            names = [text for _, text in ticks(values.min(), values.max())]
-            marks = [(0.04 + 0.92 * place, name) for place, name in zip(span, names, strict=True)]
-        else:
-            marks = _apart([(place, plain(value)) for place, value in zip(places, values, strict=True)])
+        low, span = values.min(), np.ptp(values)
+        marks = [(MARGIN + (1 - 2 * MARGIN) * (value - low) / span, text) for value, text in ticks(low, low + span)]
     return {
         "label": label,
         "at": rounded(values),
         "pos": rounded(places),
-        "ticks": [[_short(float(place)), text] for place, text in marks],
+        "ticks": [[_short(float(place)), text.replace("-", "−")] for place, text in marks],
     }
 
 
@@ -135,8 +131,9 @@ def bins(label: str, count: int) -> dict[str, Any]:
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
-    """Values to places, with room at both ends."""
-    return 0.04 + 0.92 * (values - values.min()) / np.ptp(values)
+    """Values to places, with room at both ends; one value stands in the middle."""
+    span = np.ptp(values)
+    return MARGIN + (1 - 2 * MARGIN) * (values - values.min()) / span if span > 0 else np.full(len(values), 0.5)
 
 
 def _apart(marks: list[tuple[Number, str]]) -> list[tuple[Number, str]]:
