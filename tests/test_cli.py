@@ -1,7 +1,9 @@
 """The command as a user meets it: exit statuses, one line for what is wrong, files for what is right."""
 
 import argparse
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gidd_jax import __version__, cli, ledger
+from gidd_jax import __version__, cli, config, ledger
 from gidd_jax.commands import flags
 from gidd_jax.studies import sudoku
 
@@ -41,7 +43,26 @@ def test_version_and_help(capsys):
         with pytest.raises(SystemExit) as stopped:
             cli.main([name, "--help"])
         assert stopped.value.code == 0
-        assert f"example: gidd-jax {name}" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert f"example: gidd-jax {name}" in told
+        assert len(told.splitlines()) <= 42  # a screen
+
+
+@pytest.mark.parametrize("name", flags.STUDIES)
+def test_every_flag_of_a_study_is_named_on_a_screen_and_explained_in_full(name, capsys):
+    told = {}
+    for asked in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            cli.main(["sweep", name, asked])
+        told[asked] = capsys.readouterr().out
+    assert len(told["--help"].splitlines()) <= 42
+    study = flags.study(name)
+    fields = [*config.dials(study.Hyper), *(field.name for field in dataclasses.fields(study.Config))]
+    for field in set(fields) - {"seed", "coupling"}:
+        flag = f"--{field.replace('_', '-')}"
+        assert re.search(rf"(?<!\S){flag}(?!\S)", told["--help"]), flag
+        explained = re.search(rf"^  {flag}(?=[ ,])(.*\n(?:   +\S.*\n)?)", told["--help-all"], re.M)
+        assert explained and len(explained.group(1).split()) > 2, flag
 
 
 def test_a_sweep_leaves_its_files(swept):
@@ -56,8 +77,8 @@ def test_a_sweep_leaves_its_files(swept):
     assert table["row"].nunique() == 4
     assert set(table["split"]) == {"train", "validation", "test"}
     assert set(table.loc[table["metric"] == "benefit_jump", "attention"]) == {0.0, 1.0}
-    config = json.loads((swept / "config.json").read_text())["groups"][0]["config"]
-    assert (config["d_model"], config["trunk"], config["dial"]) == (8, "towers", "attention")
+    settings = json.loads((swept / "config.json").read_text())["groups"][0]["config"]
+    assert (settings["d_model"], settings["trunk"], settings["dial"]) == (8, "towers", "attention")
 
 
 def test_the_coupling_flag_fills_the_column_of_the_dial():

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import pathlib
+import textwrap
 import typing
 from typing import Any
 
@@ -31,10 +32,14 @@ def study_in(arguments: list[str]) -> str:
     return ""
 
 
-def add_settings(parser: argparse.ArgumentParser, config: type) -> None:
-    """One flag for every Config field; a flag that is not given leaves no trace, so presets can fill it."""
+def add_settings(parser: argparse.ArgumentParser, config: type, explained: bool = True) -> None:
+    """One flag for every Config field; a flag that is not given leaves no trace, so presets can fill it.
+
+    Not ``explained``, the help names them only.
+    """
     hints = typing.get_type_hints(config)
-    group = parser.add_argument_group("settings (one value for the whole sweep)")
+    names = [_flag(field.name) for field in dataclasses.fields(config)]
+    group = parser.add_argument_group("settings (one value for the whole sweep)", None if explained else _listed(names))
     for field in dataclasses.fields(config):
         kind, flag = hints[field.name], _flag(field.name)
         default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
@@ -49,12 +54,16 @@ def add_settings(parser: argparse.ArgumentParser, config: type) -> None:
             options |= {"type": kind, "metavar": kind.__name__.upper()}
             if choices := field.metadata["choices"]:
                 options["metavar"] = "{" + ",".join(choices) + "}"
+        if not explained:
+            options["help"] = argparse.SUPPRESS
         group.add_argument(flag, dest=f"config.{field.name}", **options)
 
 
-def add_dials(parser: argparse.ArgumentParser, hyper: type) -> None:
-    """One flag for every Hyper field, each taking one value or several."""
-    group = parser.add_argument_group("dials (several values make a grid: every combination is a row)")
+def add_dials(parser: argparse.ArgumentParser, hyper: type, explained: bool = True) -> None:
+    """One flag for every Hyper field, each taking one value or several. Not ``explained``, the help names them only."""
+    names = [_flag(name) for name in dials(hyper) if name not in ("seed", "coupling")]
+    title = "dials (several values make a grid: every combination is a row)"
+    group = parser.add_argument_group(title, None if explained else _listed(names))
     seeds = dials(hyper)["seed"][1].help + " [0]"
     group.add_argument(
         "--seeds", dest="hyper.seed", nargs="+", type=int, metavar="N", default=argparse.SUPPRESS, help=seeds
@@ -65,6 +74,7 @@ def add_dials(parser: argparse.ArgumentParser, hyper: type) -> None:
             continue
         default = hyper._field_defaults[name]
         text = f"{dial.help} [{default:g}]" + (f" ({dial.unit})" if dial.unit else "")
+        text = text if explained else argparse.SUPPRESS
         group.add_argument(
             _flag(name), dest=f"hyper.{name}", nargs="+", type=kind, metavar="X", default=argparse.SUPPRESS, help=text
         )
@@ -117,6 +127,10 @@ def join_hosts(coordinator: str | None, host: int, hosts: int) -> tuple[int, int
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"--coordinator {coordinator}: {reason}; give HOST:PORT with --hosts and --host") from error
     return jax.process_index(), jax.process_count()
+
+
+def _listed(names: list[str]) -> str:
+    return textwrap.fill(" ".join(names), 114, break_on_hyphens=False)
 
 
 def _flag(name: str) -> str:

@@ -29,8 +29,10 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument(
         "--coordinator", metavar="HOST:PORT", help="join them by jax.distributed (auto: ask the cluster)"
     )
-    flags.add_dials(parser, study.Hyper)
-    flags.add_settings(parser, study.Config)
+    parser.add_argument("--help-all", action="help", help="this help, with every dial and setting explained")
+    explained = "--help-all" in arguments
+    flags.add_dials(parser, study.Hyper, explained)
+    flags.add_settings(parser, study.Config, explained)
     args = parser.parse_args(arguments)
 
     config = flags.settings(args, study.Config, _presets(study).get(args.preset))
