@@ -231,7 +231,7 @@ def test_two_sweeps_stand_side_by_side(tmp_path, capsys):
         "dial learning_rate": ("0.001", "0.003"),
         "d_model": ("32", "64"),
     }
-    told = [line for line in lines(reader, "side-by-side") if line["metric"] == "jump loss"]
+    told = [line for line in lines(reader, "side-by-side") if line["metric"] == "jump loss (nats)"]
     assert [line["attention"] for line in told] == ["0.5", "1"]
     pick = [
         t[(t["split"] == "test") & (t["metric"] == "jump_loss") & (t["attention"] == 1.0)].set_index("seed")["value"]

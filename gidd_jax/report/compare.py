@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gidd_jax.analysis import intervals_by, metric_name, metric_unit
+from gidd_jax.analysis import axis_label, intervals_by
 from gidd_jax.report import axes, tables
 from gidd_jax.report.gather import Sweep, hypers, spelled, versions
 from gidd_jax.report.markup import Markup, tag
@@ -66,7 +66,7 @@ def side_by_side(told: Told, origin: dict[str, tuple[int, int]], sweeps: Sequenc
     at = {key: of.set_index("sweep") for key, of in means[shared].groupby(by, observed=True, sort=True)}
     if not at:
         return tag("p", "No setting of one sweep is a setting of another: nothing to subtract.")
-    columns = [Column("metric"), Column("unit"), *([Column("group")] if several else [])]
+    columns = [Column("metric"), *([Column("group")] if several else [])]
     columns += [Column(name.replace("_", " "), "", True) for name in (*told.others, told.dial)]
     columns += [Column(sweep.name, "mean", True) for sweep in sweeps]
     columns += [Column(f"{sweep.name} − {sweeps[0].name}", "difference", True) for sweep in sweeps[1:]]
@@ -75,7 +75,7 @@ def side_by_side(told: Told, origin: dict[str, tuple[int, int]], sweeps: Sequenc
     for key in sorted(at, key=lambda key: (order[key[0]], *key[1:])):
         metric, part, *where = key
         places = axes.decimals(at[key]["mean"])
-        cells = [metric_name(metric), metric_unit(metric), *([f"g{part}"] if several else [])]
+        cells = [axis_label(metric), *([f"g{part}"] if several else [])]
         cells += [axes.plain(value) for value in where]
         cells += [cell(at[key], sweep, places, _n(at[key], sweep)) for sweep in range(len(sweeps))]
         cells += [_difference(apart.get((*key, sweep)), places) for sweep in range(1, len(sweeps))]

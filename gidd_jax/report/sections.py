@@ -31,7 +31,7 @@ def head(told: Told, sweeps: Sequence[Sweep]) -> list[Markup]:
     title = f"{names[0]}, a sweep of {sweeps[0].study}" if len(names) == 1 else None
     return [
         tag("h1", title or f"{' beside '.join(names)}: sweeps of {sweeps[0].study}"),
-        tag("p", f"{_count(len(rows), 'replica')}: {_swept(told)}.", class_="lead"),
+        tag("p", f"{_count(len(rows), 'replica')}: {_swept(told, len(sweeps))}.", class_="lead"),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()), class_="facts"),
     ]
 
@@ -138,7 +138,7 @@ def _card(told: Told, drawn: Panels, index: int, metric: dict[str, Any], place: 
     return tag("figure", tag("h3", button, " ", tag("small", unit)), small(panel, x, looks, title, dots))
 
 
-def _swept(told: Told) -> str:
+def _swept(told: Told, sweeps: int) -> str:
     """The grid of a sweep, axis by axis; where its rows are no full grid, how many settings of which dials."""
     rows = told.replicas
     axis = {name: sorted(rows[name].dropna().unique()) for name in (told.dial, *told.others)}
@@ -146,7 +146,8 @@ def _swept(told: Told) -> str:
     groups, seeds = rows["group"].nunique(), rows["seed"].nunique()
     if len(rows) == groups * seeds * math.prod(map(len, moved.values())):
         parts = [f"{name} {_listed(values)}" for name, values in moved.items()]
-        return " × ".join([*([_count(groups, "group")] if groups > 1 else []), *parts, _count(seeds, "seed")])
+        kinds = [_count(groups, "sweep" if groups == sweeps else "group")] if groups > 1 else []
+        return " × ".join([*kinds, *parts, _count(seeds, "seed")])
     names = [*list(moved)[:MOST_LISTED], *([f"{len(moved) - MOST_LISTED} more"] if len(moved) > MOST_LISTED else [])]
     said = f" of {', '.join(names)}" if names else ""
     kinds = f" in {_count(groups, 'group')}" if groups > 1 else ""
