@@ -10,7 +10,7 @@ from gidd_jax.report.figures import guide, hue, shade, small, stroke
 from gidd_jax.report.gather import Sweep
 from gidd_jax.report.markup import Markup, tag
 from gidd_jax.report.panels import Panels
-from gidd_jax.report.told import Told, constant, variant
+from gidd_jax.report.told import SPELLED, Told, constant, variant
 
 MOST_PANELS, MOST_NAMED, MOST_LISTED = 12, 20, 8
 
@@ -58,6 +58,8 @@ def failures(told: Told) -> Markup:
 def results(told: Told, families: list[tuple[str, list[str]]]) -> list[Markup]:
     """Means over seeds at the end, a table a family, controls beside."""
     note = f"{tables.INTERVAL}; n where it is not all of them. Italics: what the metric is read beside."
+    if len(told.others) > SPELLED:
+        note += " Settings are named by the dials that differ from their most common value."
     blocks = [tag("p", note, class_="note")] if families else []
     for index, (title, metrics) in enumerate(families):
         places = dict.fromkeys("{}, step {:,}".format(*told.places[metric]) for metric in metrics)
@@ -69,7 +71,7 @@ def results(told: Told, families: list[tuple[str, list[str]]]) -> list[Markup]:
     last = told.last[told.last["split"] != "train"]
     same = [metric for metric in dict.fromkeys(last["metric"]) if constant(told, metric) and not variant(metric)]
     if same:
-        values = [f"{metric_name(m)} {last.loc[last['metric'] == m, 'value'].iloc[0]:.5g}" for m in same]
+        values = [f"{metric_name(m)} {last.loc[last['metric'] == m, 'value'].iloc[0]:z.5g}" for m in same]
         blocks.append(tag("p", f"The same in all replicas: {', '.join(values)}.", class_="note"))
     return blocks
 

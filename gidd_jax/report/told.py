@@ -160,7 +160,7 @@ def _labels(rows: pd.DataFrame, others: list[str]) -> list[str]:
             for name, text in texts.items()
             if len(others) <= SPELLED or text.iloc[index] != usual[name]
         ]
-        told.append(", ".join(part for part in (group, *parts) if part) or ("as most" if others else ""))
+        told.append(", ".join(part for part in (group, *parts) if part) or ("usual" if others else ""))
     return told
 
 
