@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from gidd_jax import __version__
+from gidd_jax.commands import interrupt
 from gidd_jax.errors import InputError
 
 COMMANDS = {
@@ -40,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command -> its exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = _run(arguments)
-        sys.stdout.flush()
+        with interrupt.heard():
+            status = _run(arguments)
+            sys.stdout.flush()
         return status
     except InputError as error:
         print(f"gidd-jax: {error}", file=sys.stderr)
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gidd-jax: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("gidd-jax: interrupted; what the last checkpoint holds is safe", file=sys.stderr)
+        print(interrupt.SAID, file=sys.stderr)
         return 130
 
 
