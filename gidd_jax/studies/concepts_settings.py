@@ -6,12 +6,10 @@ from typing import Annotated, NamedTuple
 from gidd_jax import files
 from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.errors import InputError
-from gidd_jax.optim import OptimConfig
+from gidd_jax.studies.text_settings import SourceConfig
 
 ALL = 1_000_000
 """More layers or concepts than any model has: all of them."""
-
-BUNDLED = ("kjv", "kjv-web", "wiki-leads")
 
 
 class Hyper(NamedTuple):
@@ -60,7 +58,7 @@ class Hyper(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(OptimConfig):
+class Config(SourceConfig):
     """What the text is, the model's shape, and what is measured."""
 
     data: str = setting(
@@ -68,42 +66,27 @@ class Config(OptimConfig):
         "text, CSV, JSONL, parquet file or folder, Hugging Face name, kjv, kjv-web, wiki-leads",
         execution=True,
     )
-    tokenizer: str = setting("bytes", "bytes, characters, bpe-N (trained on the text), or a tokenizer.json")
-    cut: str = setting("file", "what a document of a text file is", choices=("file", "paragraph", "line"))
-    column: str = setting("text", "column of a table that holds the text")
     other_column: str = setting("", "column of a table that holds another version of the text")
     label_column: str = setting("", "column of a table that holds a label, for the linear probe")
-    data_split: str = setting("train", "split of a Hugging Face data set to train on")
-    subset: str = setting("", "configuration of a Hugging Face data set")
-    validation_split: str = setting("", "split of it to validate on (default: a tenth is held out)")
-    limit: int = setting(0, "keep the first so many characters (0: all)")
     windows: bool = setting(False, "cut long documents into windows (else their start is taken)")
     similarity: str = setting("lee", "texts with human scores: lee, stsb, a table; none", execution=True)
-    length: int = setting(128, "tokens of a sequence")
-    batch: int = setting(32, "sequences a step")
-    d_model: int = setting(64, "width H")
     concepts: int = setting(32, "concepts C")
     encoder_layers: int = setting(2, "encoder layers L")
     decoder_layers: int = setting(2, "decoder layers D")
-    heads: int = setting(4, "attention heads")
     hidden: int = setting(128, "width of the gated feed-forward layers")
     token_dim: int = setting(0, "width of the encoder's token and position tables (0: H)")
-    dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
     eval_sequences: int = setting(128, "held-out sequences of an evaluation")
     strata: int = setting(4, "draws of masks for each of them")
     dial: str = setting("", "what --coupling moves (default: w_nearest)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sizes = ("length", "batch", "d_model", "concepts", "encoder_layers", "decoder_layers", "heads", "hidden")
-        at_least_one(self, *sizes, "strata")
+        at_least_one(self, "concepts", "encoder_layers", "decoder_layers", "hidden", "strata")
         if self.eval_sequences < 2:
             raise InputError("--eval-sequences 1: concepts are exchanged between sequences, so give 2 or more")
         if not self.dial:
             object.__setattr__(self, "dial", "w_nearest")
         if self.dial not in Hyper._fields or self.dial == "seed":
             raise InputError(f"--dial {self.dial}: not one of {', '.join(Hyper._fields[1:])}")
-        if self.data not in BUNDLED:  # What a file holds is watched by the data fingerprint.
-            object.__setattr__(self, "data", files.absolute(self.data))
         if self.similarity not in ("lee", "stsb", "none"):
             object.__setattr__(self, "similarity", files.absolute(self.similarity))
