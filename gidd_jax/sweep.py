@@ -135,7 +135,7 @@ def _run(
     with _Interrupt() as stop:
         for index, settings, _, data in jobs:
             for cohort in record["groups"][index]["cohorts"]:
-                if cohort["host"] % host.count != host.index:
+                if cohort.get("host", 0) % host.count != host.index:
                     continue
                 known = ledger.cohort_hypers(study, cohort)
                 job = ready.pop(cohort["name"], None) or _prepare(study, settings, known, data, devices)
@@ -170,7 +170,7 @@ def evaluate(
     for index, group in enumerate(ledger.read(directory)["groups"]):
         recorded = from_json(study.Config, group["config"])
         config = dataclasses.replace(recorded, **(study.unfiltered if whole else {}) | settings)
-        data, _ = study.load(config, whole=whole)
+        data, _ = study.load(config, whole=True) if whole else study.load(config)
         for cohort in group["cohorts"]:
             hypers = ledger.cohort_hypers(study, cohort)
             job = _prepare(study, config, hypers, data, devices)
@@ -201,7 +201,7 @@ def evaluate_model(
     """
     config = resolved(config, None, jax.default_backend())
     hypers = rows(study, **{name: [np.asarray(value).item()] for name, value in hyper._asdict().items()})
-    data, _ = study.load(config, whole=whole)
+    data, _ = study.load(config, whole=True) if whole else study.load(config)
     job = _prepare(study, config, hypers, data, jax.local_devices()[:1])
     replicas = job.edges.start(job.place.counts, job.hypers, job.data)
     found = job.edges.evaluate(job.place.counts, (replicas, job.hypers), job.data, jnp.int32(study.splits.index(split)))

@@ -271,6 +271,8 @@ def test_the_command_line_sweeps_and_samples(swept, capsys):
     assert "And God said\n-> " in told and "12 tokens read, 12 written" in told
     assert cli.main(["sample", str(folder), "--row", row, "--text", "x" * 17]) == 2
     assert "17 tokens; the model reads 1 to 16" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(folder), "--eval-sequences", "4"]) == 0
+    assert "bound at all" in capsys.readouterr().out
     assert cli.main(["plot", str(folder)]) == 0
     told = capsys.readouterr().out
     assert "bound at all" in told and "effective rank" in told

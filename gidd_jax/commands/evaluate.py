@@ -20,8 +20,8 @@ SAMPLER_NUMBERS = (
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Prints the table; with --out writes it as parquet."""
-    if flags.study_in(arguments) == "language":
-        return evaluate_text.run(parser, arguments)
+    if (study := flags.study_in(arguments)) in evaluate_text.MEASURES:
+        return evaluate_text.run(parser, arguments, study)
     parser.add_argument("directory", type=pathlib.Path, metavar="DIR", help="a sweep, or an exported or imported model")
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="held-out boards [test]")
     parser.add_argument("--data", help="measure on all boards of this file or bundled set instead")

@@ -51,12 +51,16 @@ def show(
     dial = dial or said["groups"][0]["config"]["dial"]
     if dial not in table.columns:
         raise InputError(f"--dial {dial}: no such column in {directory}/metrics.parquet")
-    tell, draw = (_found(view) for view in VIEWS[said["study"]])
-    print(tell(table, dial))
+    print(told(said["study"], table, dial))
     for kind in sorted({group["fingerprint"].split("-")[0] for group in said["groups"]} & SPLITS.keys()):
         print(f"split by {kind}: {SPLITS[kind]}")
-    for path in draw(table, dial, out or directory / "figures"):
+    for path in _found(VIEWS[said["study"]][1])(table, dial, out or directory / "figures"):
         print(path)
+
+
+def told(study: str, table: pd.DataFrame, dial: str) -> str:
+    """The table of a sweep of the study, as text."""
+    return _found(VIEWS[study][0])(table, dial)
 
 
 def _found(view: str) -> Callable[..., Any]:

@@ -29,7 +29,7 @@ def corpus(config: TextConfig) -> text.Corpus:
     return found
 
 
-def load(config: TextConfig, whole: bool = False) -> tuple[Tree, str]:
+def load(config: TextConfig) -> tuple[Tree, str]:
     """Tokens of both splits and characters a token; or the source that every batch is drawn from, and its entropy.
 
     ``vocabulary`` is empty: its length is the vocabulary, mask included, which shapes the model.
