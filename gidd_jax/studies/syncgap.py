@@ -38,7 +38,7 @@ def per_step(config: Config) -> int:
     return config.batch
 
 
-def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
+def load(config: Config) -> tuple[Tree, str]:
     """Pixels and classes of both parts. ``classes`` is empty: its length is their number, which shapes the model."""
     found = images.load(
         config.data,
