@@ -46,9 +46,10 @@ def by_setting(ax: Axes, final: pd.DataFrame, first: pd.DataFrame, names: Sequen
         ax.axvline(first[metric].mean(), color="0.5", ls="--", lw=1)
     if f"{metric}_tf_idf" in final:
         ax.axvline(final[f"{metric}_tf_idf"].iloc[0], color="#D55E00", ls=":", lw=1)
-        ax.text(final[f"{metric}_tf_idf"].iloc[0], -1.0, "TF-IDF", fontsize=7, color="#D55E00", ha="center")
+        ax.text(final[f"{metric}_tf_idf"].iloc[0], -1.0, "TF-IDF", fontsize=7, color="#D55E00", ha="right")
     if f"{metric}_majority" in final:
         ax.axvline(final[f"{metric}_majority"].iloc[0], color="#D55E00", ls=":", lw=1)
+        ax.text(final[f"{metric}_majority"].iloc[0], -1.0, "majority", fontsize=7, color="#D55E00", ha="left")
     ax.set_xlabel(MEASURES[metric], fontsize=8.5)
     ax.set_ylim(len(names) - 0.5, -1.5)
     ax.tick_params(labelsize=8)
