@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 from typing import Any
@@ -59,18 +60,24 @@ def clean(directory: pathlib.Path) -> None:
 
 def verify(path: pathlib.Path, meta: dict[str, Any], tables: pathlib.Path | None = None) -> str:
     """Nothing where every file is as it was written for this ``meta``, else one line naming what is not."""
-    try:
-        expected = json.loads((path / SUMS).read_text())
-        found = json.loads((path / "meta.json").read_text())
-    except (OSError, ValueError) as error:
-        return f"{path}: unreadable ({type(error).__name__})"
-    if not isinstance(expected, dict) or (actual := _sums(path)) != expected:
+    read = {}
+    for name in (SUMS, "meta.json"):
+        try:
+            read[name] = json.loads((path / name).read_text())
+            if not isinstance(read[name], dict):
+                raise ValueError("not an object")
+        except (OSError, ValueError, RecursionError) as error:
+            return f"{path / name}: unreadable ({type(error).__name__})"
+    expected, found = read.values()
+    if (actual := _sums(path)) != expected:
         broken = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
         return f"{path / broken[0]}: torn or altered, its sha256 is not the one written with it"
     for name, value in meta.items():
         if found.get(name) != value:
             return f"{path}: belongs to another sweep, its {name} differs"
     for name, wanted in found["parts"].items() if tables else ():
+        if not re.fullmatch(r"part-\d+\.parquet", name, re.ASCII):
+            return f"{path / 'meta.json'}: no part of a table is called {name!r}"
         part = tables / name
         if not part.exists() or sum_of(part) != wanted:
             return f"{part}: missing, torn or altered; the checkpoint {path.name} was written with it"

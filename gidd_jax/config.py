@@ -102,11 +102,15 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type, values: dict[str, Any]) -> Any:
-    """The Config of class ``kind`` that ``to_json`` wrote; raises InputError on a field it does not know."""
+    """The Config of class ``kind`` that ``to_json`` wrote; raises InputError on a field or a kind it does not know."""
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    for name in values:
+    for name, value in values.items():
         if name not in fields:
             raise InputError(f"{kind.__name__} has no field {name!r}: written by another version of gidd-jax?")
+        usual = fields[name].default
+        wanted = (list, tuple) if isinstance(usual, tuple) else (int, float) if type(usual) is float else type(usual)
+        if not isinstance(value, wanted):
+            raise InputError(f"{kind.__name__}: {name} cannot be {value!r}: written by another version of gidd-jax?")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 

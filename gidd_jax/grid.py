@@ -83,7 +83,8 @@ def _column(study: Any, name: str, values: Any) -> list[Number]:
     if not column:
         raise InputError(f"{name}: an empty column makes an empty grid; give at least one value")
     for value in column:
-        if isinstance(value, str) or not math.isfinite(value):
+        whole = isinstance(value, int)  # Of any length; a float holds no more than 1e308.
+        if not whole and not (isinstance(value, (float, np.number)) and math.isfinite(value)):
             raise InputError(f"{name}={value}: not a finite number")
         if kind is int and int(value) != value:
             raise InputError(f"{name}={value}: must be a whole number")

@@ -94,7 +94,12 @@ def opened(directory: pathlib.Path, study: Any, devices: Sequence[jax.Device]) -
     record = read(directory)
     if record.get("study") != study.name:
         raise InputError(f"{directory}: holds a sweep of {record.get('study')!r}, not of {study.name!r}")
-    now, then = versions(devices), record["versions"]
+    named = {cohort["name"] for group in record["groups"] for cohort in group["cohorts"]}
+    for path in (*directory.glob("checkpoints/*"), *directory.glob("metrics/*")):
+        if path.name not in named:
+            record_path = directory / "config.json"
+            raise InputError(f"{path}: is of no cohort that {record_path} names; was one of the two altered?")
+    now, then = versions(devices), record.get("versions", {})
     if changed := [f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]]:
         print(f"gidd-jax: {directory}: {', '.join(changed)}; rows trained now may differ in rounding", file=sys.stderr)
     return record

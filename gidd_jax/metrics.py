@@ -58,8 +58,8 @@ def read_parts(directory: pathlib.Path) -> list[pd.DataFrame]:
 
 
 def drop_parts(directory: pathlib.Path, kept: set[str]) -> None:
-    """Removes the parts that no checkpoint stands behind: all but those named."""
-    for path in directory.glob("part-*.parquet"):
+    """Removes the parts that no checkpoint stands behind, all but those named, and what a killed writer left of one."""
+    for path in [*directory.glob("part-*.parquet"), *directory.glob(".part-*")]:
         if path.name not in kept:
             path.unlink()
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import pandas as pd
@@ -10,18 +11,19 @@ from gidd_jax.errors import InputError
 
 
 def read(directory: pathlib.Path) -> dict[str, Any]:
-    """config.json of a sweep; raises InputError where there is none or it cannot be read."""
+    """config.json of a sweep; raises InputError where there is none, or it is not as this package writes it."""
     path = directory / "config.json"
     try:
         record = json.loads(path.read_text())
-        wanted = {"config", "fingerprint", "cohorts"}
-        if not {"study", "groups"} <= record.keys() or not all(wanted <= group.keys() for group in record["groups"]):
-            raise ValueError("not written by gidd-jax")
+        if fault := _fault(record):
+            raise ValueError(f"not written by gidd-jax: {fault}")
         return record
     except FileNotFoundError:
         raise InputError(f"{directory}: no sweep here (no config.json)") from None
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    except RecursionError:
+        raise InputError(f"{path}: cannot be read (nested too deeply)") from None
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from error
 
 
 def table(directory: pathlib.Path) -> pd.DataFrame:
@@ -38,3 +40,24 @@ def part(path: pathlib.Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+
+
+def _fault(record: dict[str, Any]) -> str:
+    """What in a record was not written by this package, "" where all was; raises where it is not even of its form.
+
+    A cohort's name is a folder's: one that were a path would lead out of the directory.
+    """
+    if not isinstance(record["study"], str) or not isinstance(record.get("versions", {}), dict):
+        return "study or versions is of another kind"
+    for group in record["groups"]:
+        if not isinstance(group["fingerprint"], str) or not isinstance(group["config"], dict):
+            return "a group's fingerprint or config is of another kind"
+        for cohort in group["cohorts"]:
+            if not re.fullmatch(r"g\d+-\d+", cohort["name"], re.ASCII):
+                return f"no cohort is called {cohort['name']!r}"
+            columns = cohort["hypers"].values()
+            if not all(isinstance(c, list) and all(isinstance(v, int | float) for v in c) for c in columns):
+                return f"cohort {cohort['name']} has no rows of numbers"
+            if not isinstance(cohort.get("host", 0), int):
+                return f"cohort {cohort['name']} has no host"
+    return ""
