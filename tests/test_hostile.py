@@ -10,6 +10,7 @@ import types
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from gidd_jax import checkpoint, cli, export, ledger, record
@@ -172,6 +173,13 @@ def test_a_record_of_another_form_is_one_line(tmp_path, capsys, changed):
 def test_a_setting_of_another_kind_is_refused(values):
     with pytest.raises(InputError, match=r"Config: .* cannot be "):
         from_json(kuramoto.Config, values)
+
+
+@pytest.mark.parametrize("changed", [{"study": "chess"}, {"groups": []}, {}], ids=str)
+def test_figures_of_a_record_that_tells_too_little_are_one_line(tmp_path, capsys, changed):
+    run = hostile(tmp_path / "run", **changed)
+    pd.DataFrame({"seed": [0], "step": [0], "value": [0.0]}).to_parquet(run / "metrics.parquet")
+    refused(capsys, "plot", run)
 
 
 def test_json_nested_too_deeply_is_one_line(tmp_path):

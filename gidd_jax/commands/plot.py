@@ -48,7 +48,9 @@ def show(
 ) -> None:
     """Prints the table of a sweep, where its held-out data come from, and the paths of its figures, which it writes."""
     said = record.read(directory)
-    dial = dial or said["groups"][0]["config"]["dial"]
+    if said["study"] not in VIEWS or not said["groups"]:
+        raise InputError(f"{directory}: a sweep of {said['study']!r}; there are figures of {', '.join(VIEWS)}")
+    dial = dial or said["groups"][0]["config"].get("dial")
     if dial not in table.columns:
         raise InputError(f"--dial {dial}: no such column in {directory}/metrics.parquet")
     print(told(said["study"], table, dial))
