@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
-# Compiling is most of what the quick tests do. `make test-all` compiles as users do.
+# Compiling is most of what the quick tests do. What compares bits is compiled as users do, as all is in `make test-all`.
 QUICKLY := --xla_backend_optimization_level=0
+TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-all lint clean
@@ -13,10 +14,11 @@ demo: $(STAMP)
 	$(BIN)/python -m experiments.demo --out runs/demo
 
 test: $(STAMP) lint
-	XLA_FLAGS="$(XLA_FLAGS) $(QUICKLY)" $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+	$(TESTS) -m "exact and not slow"
+	XLA_FLAGS="$(XLA_FLAGS) $(QUICKLY)" $(TESTS) -m "not exact and not slow"
 
 test-all: $(STAMP) lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(TESTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,6 +21,8 @@ from gidd_jax.config import Dial, setting
 from gidd_jax.errors import InputError
 from tests.probes import Config, Regression
 
+pytestmark = pytest.mark.exact
+
 STUDY = Regression()
 CONFIG = Config(steps=60, log_every=5, eval_every=20, checkpoint_every=10)
 HYPERS = {"seed": range(3), "coupling": [0.0, 1.0]}

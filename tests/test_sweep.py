@@ -9,6 +9,8 @@ from gidd_jax import program, sweep
 from gidd_jax.errors import InputError
 from tests.probes import Config, Regression
 
+pytestmark = pytest.mark.exact
+
 STUDY = Regression()
 CONFIG = Config(steps=40, log_every=5, eval_every=20)
 

@@ -14,6 +14,8 @@ from gidd_jax.models.two_head import Couplings, Cross, apply
 from gidd_jax.replica import paired_attention
 from tests.test_two_head import batch, params_of, run, tiny
 
+pytestmark = pytest.mark.exact
+
 
 def tower(tree, index):
     """One tower of a towers model as the parameters of a shared one; the two heads have a single row already."""
