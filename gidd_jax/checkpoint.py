@@ -4,8 +4,10 @@ Orbax writes the arrays; beside them stand ``meta.json`` and a sha256 of every f
 rename, so a kill at any instant leaves the previous ones and a temporary folder that the next start removes.
 """
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import re
@@ -19,7 +21,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gidd_jax.errors import InputError
-from gidd_jax.files import sync_tree, write_text
+from gidd_jax.files import named, sync_tree, write_text
 from gidd_jax.types import Tree
 
 KEPT = 2
@@ -32,11 +34,11 @@ def save(directory: pathlib.Path, step: int, state: Tree, meta: dict[str, Any]) 
     pending = directory / f".pending-{step:08d}"
     shutil.rmtree(pending, ignore_errors=True)
     pending.mkdir(parents=True)
-    with _checkpointer() as writer:
-        writer.save((pending / "state").absolute(), args=ocp.args.PyTreeSave(jax.tree.map(_savable, state)))
-    write_text(pending / "meta.json", json.dumps(meta, indent=1))
-    write_text(pending / SUMS, json.dumps(_sums(pending), indent=1))
-    sync_tree(pending)
+    with named(final):
+        _save_state(pending / "state", state)
+        write_text(pending / "meta.json", json.dumps(meta, indent=1))
+        write_text(pending / SUMS, json.dumps(_sums(pending), indent=1))
+        sync_tree(pending)
     if final.exists():
         shutil.rmtree(final)
     os.replace(pending, final)
@@ -138,6 +140,27 @@ def restore_raw(path: pathlib.Path) -> dict[str, Any]:
 def sum_of(path: pathlib.Path) -> str:
     """sha256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _save_state(path: pathlib.Path, state: Tree) -> None:
+    """Orbax' save; what fails in it is one OSError: its threads would tell it too, in pages, and again as they end."""
+    loggers = [logging.getLogger(name) for name in ("absl", "concurrent.futures")]
+    levels, hook = [logger.level for logger in loggers], sys.unraisablehook
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else hook(what)
+    try:
+        with _checkpointer() as writer:
+            writer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.tree.map(_savable, state)))
+        # After a failure it stays: writes that are still under way find the loop closed at any time.
+        sys.unraisablehook = hook
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        number = int(code[1]) if code else errno.EIO
+        raise OSError(number, os.strerror(number)) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _sums(path: pathlib.Path) -> dict[str, str]:

@@ -1,8 +1,20 @@
 """Files written whole or not at all: to a temporary name, flushed to disk, then renamed."""
 
+import contextlib
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def named(path: pathlib.Path) -> Iterator[None]:
+    """An OSError that names no file is raised again with this one's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno) if error.errno else str(error), str(path)) from error
 
 
 def write(path: pathlib.Path, writer: Callable[[pathlib.Path], None]) -> None:
@@ -10,8 +22,9 @@ def write(path: pathlib.Path, writer: Callable[[pathlib.Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pending = path.with_name(f".{path.name}.{os.getpid()}.pending{path.suffix}")
     try:
-        writer(pending)
-        sync(pending)
+        with named(path):
+            writer(pending)
+            sync(pending)
         os.replace(pending, path)
     finally:
         pending.unlink(missing_ok=True)

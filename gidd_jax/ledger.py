@@ -162,7 +162,8 @@ def wait_for_all(directory: pathlib.Path, record: dict[str, Any]) -> None:
 def log_time(directory: pathlib.Path | None, **event: Any) -> None:
     """One line in timing.jsonl."""
     if directory is not None:
-        with (directory / "timing.jsonl").open("a") as handle:
+        path = directory / "timing.jsonl"
+        with files.named(path), path.open("a") as handle:
             handle.write(json.dumps({"at": round(time.time(), 3), **event}) + "\n")
 
 

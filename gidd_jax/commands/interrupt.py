@@ -38,7 +38,9 @@ def heard() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-        sys.unraisablehook = hook
+        # Not over one that was put in its place meanwhile and is to stay.
+        if sys.unraisablehook is lost:
+            sys.unraisablehook = hook
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
