@@ -56,9 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"gidd-jax: {where}{error.strerror or error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(interrupt.SAID, file=sys.stderr)
-        return 130
 
 
 def _run(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ states to a writer thread at checkpoints. What comes out depends on the rows alo
 
 import dataclasses
 import itertools
+import os
 import pathlib
 import signal
 import threading
@@ -350,7 +351,7 @@ class _Pace:
 
 
 class _Interrupt:
-    """Hears the first Ctrl-C and lets the call in flight finish; a second one interrupts at once."""
+    """Hears the first Ctrl-C and lets the call in flight finish; a second one is for whoever heard them before."""
 
     def __enter__(self) -> "_Interrupt":
         self.event = threading.Event()
@@ -363,9 +364,11 @@ class _Interrupt:
         if self.handled:
             signal.signal(signal.SIGINT, self.before)
 
-    def _hear(self, *_: object) -> None:
+    def _hear(self, *signalled: Any) -> None:
         if self.event.is_set():
-            raise KeyboardInterrupt
+            os.write(2, b"\n")  # The bar's line has no end yet.
+            before = self.before if callable(self.before) else signal.default_int_handler
+            before(*signalled)
         self.event.set()
 
     def heard(self) -> bool:

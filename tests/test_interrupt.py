@@ -1,56 +1,48 @@
-"""Ctrl-C is heard once and for all: in an import, where Python cannot raise, and anywhere else."""
+"""Ctrl-C: one line and the end of the process wherever it falls, unless a sweep hears it."""
 
-import gc
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
+from gidd_jax import sweep
 from gidd_jax.commands import interrupt
 
-
-def test_it_raises_and_leaves_what_was_there():
-    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    with pytest.raises(KeyboardInterrupt), interrupt.heard():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)
-    assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
-
-
-def test_swallowed_by_a_callback_of_the_collector_it_comes_again(capfd):
-    def swallow(phase, info):
-        gc.callbacks.remove(swallow)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt), interrupt.heard():
-        gc.callbacks.append(swallow)
-        gc.collect()
-        for _ in range(1000):
-            time.sleep(0.01)
-    assert capfd.readouterr().err == ""
+KILL = "os.kill(os.getpid(), signal.SIGINT)"
+CASES = {
+    "plainly": f"{KILL}; time.sleep(30)",
+    "while a module starts": "import interrupted_module",
+    "in a callback of the collector": f"gc.callbacks.append(lambda *_: {KILL}); gc.collect(); time.sleep(30)",
+    "twice in training": f"sweep._Interrupt().__enter__(); {KILL}; {KILL}; time.sleep(30)",
+}
 
 
-def test_other_lost_exceptions_are_told_as_before(monkeypatch):
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", told.append)
+@pytest.mark.parametrize("case", CASES)
+def test_it_ends_the_process_in_one_line(tmp_path, case):
+    (tmp_path / "interrupted_module.py").write_text(f"import os, signal, time\n{CASES['plainly']}\n")
+    code = f"""
+import gc, os, signal, time
+from gidd_jax.commands import interrupt
+{"from gidd_jax import sweep" if "sweep" in CASES[case] else ""}
+with interrupt.heard():
+    {CASES[case]}
+"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", interrupt.SAID)
 
-    class Broken:
-        def __del__(self):
-            raise ValueError
 
+def test_what_heard_it_before_hears_it_after():
+    before = signal.getsignal(signal.SIGINT)
     with interrupt.heard():
-        Broken()
-        gc.collect()
-    assert [each.exc_type for each in told] == [ValueError]
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_inside_an_import_it_ends_the_process_in_one_line(tmp_path):
-    (tmp_path / "slow.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n")
-    code = "from gidd_jax.commands import interrupt\nwith interrupt.heard():\n    import slow"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", interrupt.SAID + "\n")
+def test_a_sweep_hears_the_first_and_leaves_the_second_to_python():
+    with pytest.raises(KeyboardInterrupt), sweep._Interrupt() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.heard()
+        os.kill(os.getpid(), signal.SIGINT)
