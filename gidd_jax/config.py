@@ -109,7 +109,7 @@ def from_json(kind: type, values: dict[str, Any]) -> Any:
             raise InputError(f"{kind.__name__} has no field {name!r}: written by another version of gidd-jax?")
         usual = fields[name].default
         wanted = (list, tuple) if isinstance(usual, tuple) else (int, float) if type(usual) is float else type(usual)
-        if not isinstance(value, wanted):
+        if usual is not dataclasses.MISSING and not isinstance(value, wanted):
             raise InputError(f"{kind.__name__}: {name} cannot be {value!r}: written by another version of gidd-jax?")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
