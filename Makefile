@@ -8,7 +8,7 @@ QUICKLY := --xla_backend_optimization_level=0
 TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint release-check clean
 
 demo: $(STAMP)
 	$(BIN)/python -m experiments.demo --out runs/demo
@@ -23,6 +23,10 @@ test-all: $(STAMP) lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# sdist and wheel, each installed and used in an environment of its own: make release-check PYTHON=python3.12
+release-check:
+	$(PYTHON) tests/release_check.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gidd-jax needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
