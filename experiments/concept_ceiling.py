@@ -84,6 +84,7 @@ def measured(params: Tree, shape: dit.DitConfig, data: Tree) -> dict[str, float]
 
         return jax.lax.map(one, (ids, lengths), batch_size=AT_ONCE)
 
+    params = jax.tree.map(jnp.asarray, params)
     given, probe = data["similarity"], data["probe"]
     whole = given["share"] @ vectors(given["ids"], given["lengths"])
     found = {}
@@ -98,7 +99,8 @@ def measured(params: Tree, shape: dit.DitConfig, data: Tree) -> dict[str, float]
 
 def tell(found: pd.DataFrame, table: pd.DataFrame, config: language.Config) -> str:
     """A line a model: mean ± half-width of the 95 % t interval over seeds."""
-    last = table[(table["metric"] == "elbo") & (table["step"] == table["step"].max())]
+    last = table[(table["metric"] == "elbo") & (table["split"] == "validation")]
+    last = last[last["step"] == last["step"].max()]
     lines = [
         f"masked diffusion without a bottleneck: width {config.d_model}, {config.layers} layers, {config.steps} steps; "
         f"bound {last['value'].mean():.3f} nats a token; mean ±half-width of the 95 % t interval over {len(last)} seeds"
