@@ -154,3 +154,72 @@ def test_the_proposals_own_counts_leave_masks_over_or_ask_for_more_than_there_ar
     assert counts.left_over.tolist() == [8, 0, 0]
     assert counts.asked[-1].tolist() == [92, 100, 108] and counts.asked[0].tolist() == [0, 0, 0]
     np.testing.assert_array_equal(counts.revealed.sum(0) + counts.left_over, 100)
+
+
+def spoken(judge):
+    """Two tokens as likely as each other everywhere, and the R of ``judge`` [V]."""
+
+    def look(z, share):
+        logits = jnp.where(jnp.arange(V + 1) < 2, 0.0, -30.0)
+        shape = (*z.shape, V + 1)
+        return jnp.broadcast_to(logits[None, None], shape), jnp.broadcast_to(jnp.array(judge)[None, None], shape)
+
+    return look
+
+
+FIRST_ONLY = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["guided", "remdm_guided", "shuffled"])
+def test_a_judge_that_gives_all_tokens_of_a_cell_one_r_is_that_r_to_the_bit(name):
+    arm = Arm(shuffled=1.0) if name == "shuffled" else ARMS[name]
+
+    def judged(z, share):
+        logits, r = guess(z, share)
+        return logits, jnp.broadcast_to(r[..., None], logits.shape)
+
+    by_cell = run(keys(), start(), arm)
+    by_token = jax.jit(lambda k: sampling.guided(k, judged, start(), T, MASK, arm))(keys())
+    jax.tree.map(np.testing.assert_array_equal, by_cell, by_token)
+
+
+def test_a_judge_of_tokens_has_the_tokens_it_likes_shown_first_and_sets_the_pace_by_them():
+    """Worked by hand: of 12 cells k draw token 0, whose R is 1; six are shown, and of these min(k, 6) are 0s."""
+    seen = []
+
+    def look(z, share):
+        jax.debug.callback(lambda z: seen.append(np.array(z)), z, ordered=True)
+        return spoken(FIRST_ONLY)(z, share)
+
+    alone = Arm(span=0.0, lo=1.0, confidence=0.0)
+    found = sampling.guided(keys(4, 64), look, jnp.full((64, 12), MASK), 2, MASK, alone)
+    jax.effects_barrier()
+    zeros = np.asarray(found.r[0]) * 12
+    np.testing.assert_allclose(zeros, np.round(zeros), atol=1e-5)
+    assert stats.chisquare(*_halves(zeros)).pvalue > 1e-3
+    np.testing.assert_array_equal((seen[1] == 0).sum(1), np.minimum(np.round(zeros), 6))
+    np.testing.assert_array_equal((seen[1] != MASK).sum(1), 6)
+    paced = sampling.guided(keys(4, 64), spoken(FIRST_ONLY), jnp.full((64, 12), MASK), 2, MASK, Arm(span=1.0, lo=0.0))
+    np.testing.assert_array_equal(paced.r[0], found.r[0])
+    np.testing.assert_array_equal(paced.counts, sampling.reveal_counts(jnp.full(64, 12), paced.r, 1.0, 0.0))
+
+
+def _halves(zeros):
+    """How many rows drew fewer than 6, 6, and more of the two tokens, and how many of a fair coin would."""
+    have = [(zeros < 5.5).sum(), (abs(zeros - 6) < 0.5).sum(), (zeros > 6.5).sum()]
+    six = stats.binom.pmf(6, 12, 0.5)
+    return have, 64 * np.array([(1 - six) / 2, six, (1 - six) / 2])
+
+
+def test_a_judge_of_tokens_says_what_is_masked_again():
+    seen = []
+
+    def look(z, share):
+        jax.debug.callback(lambda z: seen.append(np.array(z)), z, ordered=True)
+        return spoken(FIRST_ONLY)(z, share)
+
+    sampling.guided(keys(5, 16), look, jnp.full((16, 12), MASK), 6, MASK, ARMS["remdm_guided"])
+    jax.effects_barrier()
+    pairs = list(itertools.pairwise(seen))
+    assert not any(((a == 0) & (b != 0)).any() for a, b in pairs)
+    assert sum(((a == 1) & (b != 1)).sum() for a, b in pairs) > 0

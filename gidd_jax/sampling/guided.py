@@ -15,8 +15,11 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key
 from gidd_jax.sampling.draws import ranks
 from gidd_jax.sampling.reveal import paced
 
-Guess = Callable[[Int[Array, "B S"], Float[Array, "B"]], tuple[Float[Array, "B S V"], Float[Array, "B S"]]]
-"""Tokens with masks, and the share masked -> logits of the clean tokens, and R in [0, 1] of every cell."""
+Guess = Callable[
+    [Int[Array, "B S"], Float[Array, "B"]], tuple[Float[Array, "B S V"], Float[Array, "B S"] | Float[Array, "B S V"]]
+]
+"""Tokens with masks, and the share masked -> logits of the clean tokens, and R in [0, 1] of every cell; from a judge of
+tokens R of every token that may be drawn there: the cell then has that of the token drawn."""
 
 
 class Arm(NamedTuple):
@@ -97,7 +100,8 @@ def guided(
         logits = jnp.where(_ids(logits) == mask_id, -jnp.inf, logits.astype(jnp.float32))
         log_p = jax.nn.log_softmax(logits / arm.temperature[:, None, None], axis=-1)
         token = jnp.argmax(log_p + draws, axis=-1)
-        log_p_token = jnp.take_along_axis(log_p, token[..., None], axis=-1)[..., 0]
+        log_p_token = _of(log_p, token)
+        r = _of(r, token) if r.ndim == 3 else r
         entropy = -jnp.where(jnp.isfinite(log_p), jnp.exp(log_p) * log_p, 0.0).sum(-1)
 
         free = jnp.where(masked, r, 0.0).sum(1) / jnp.maximum(left, 1)
@@ -156,3 +160,7 @@ def _permuted(shuffle: Float[Array, "B S"], r: Float[Array, "B S"], masked: Bool
 
 def _ids(logits: Float[Array, "B S V"]) -> Int[Array, "one one V"]:
     return jnp.arange(logits.shape[-1])[None, None]
+
+
+def _of(values: Float[Array, "B S V"], token: Int[Array, "B S"]) -> Float[Array, "B S"]:
+    return jnp.take_along_axis(values, token[..., None], axis=-1)[..., 0]

@@ -33,7 +33,7 @@ def evaluate(
     found["critical_coupling"] = phase_core.gaussian_critical_coupling(params["core"])
     if not config.samples:
         return found, {}
-    told, arrays = _arms(sample_key, fresh_key, params, hyper, config, data)
+    told, arrays = sampled(sample_key, fresh_key, params, hyper, config, data)
     return found | told, arrays
 
 
@@ -109,9 +109,11 @@ def _spread(r: jax.Array, share: jax.Array, counted: jax.Array) -> tuple[Mean, M
     return Mean((weight * (r - mean) ** 2).sum(), weight.sum()), Mean(left.sum(), weight.sum())
 
 
-def _arms(
+def sampled(
     key: PRNGKey, fresh_key: PRNGKey, params: Tree, hyper: Hyper, config: Config, data: Tree
 ) -> tuple[Metrics, Tree]:
+    """Every arm of ``phase_arms`` from ``config.samples`` keys -> means ``arm_X@A`` and, by key, the arrays of
+    ``evaluate``; ``fresh_key`` makes the core that never learnt. Consumes both."""
     mask = noise(data).mask_id
     fresh = phase_core.init(fresh_key, core(config))
 
@@ -119,16 +121,22 @@ def _arms(
         def look(z: Tokens, share: jax.Array) -> tuple[jax.Array, jax.Array]:
             seen = see(params, hyper, config, data, z)
             untrained = phase_core.apply(fresh, core(config), seen.hidden, hyper.coupling, z == mask)
-            certain = jax.nn.softmax(_without(seen.logits, mask), axis=-1).max(-1)
-            if config.data in KNOWN:
-                certain = known.posterior(data["source"], z, mask).max(-1)
-            return seen.logits, jnp.stack([seen.r, untrained, certain])[source]
+            judged = judge(config, data, z, seen.logits)
+            cells = jnp.stack([seen.r, untrained, judged.max(-1)])[jnp.minimum(source, phase_arms.CERTAIN)]
+            return seen.logits, jnp.where(source == phase_arms.ORACLE, judged, cells[..., None])
 
         return look
 
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(config.samples))
     found = phase_arms.sample(keys, guess, hyper, config.sample_steps, config.length, mask)
     return _told(found, config, data)
+
+
+def judge(config: Config, data: Tree, z: Tokens, logits: jax.Array) -> jax.Array:
+    """The chance that each token is right, [B,S,V]: exact where the law is known, else the model's own belief."""
+    if config.data not in KNOWN:
+        return jax.nn.softmax(_without(logits, noise(data).mask_id), axis=-1)
+    return jnp.pad(known.posterior(data["source"], z, noise(data).mask_id), ((0, 0), (0, 0), (0, 1)))
 
 
 def _told(found: sampling.Guided, config: Config, data: Tree) -> tuple[Metrics, Tree]:
