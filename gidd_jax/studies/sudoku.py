@@ -29,7 +29,7 @@ name = "sudoku"
 unit = "boards"
 splits = ("validation", "test")
 presets = {"posts": POSTS}
-unfiltered = {"data_split": "train", "rating": (), "clues": (), "source": "", "limit": 0} | {
+unfiltered = {"data_split": "train", "rating": (), "rating_tiers": (), "clues": (), "source": "", "limit": 0} | {
     "eval_tier": "",
     "init_from": "",
 }
@@ -49,8 +49,8 @@ def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
     of ``sudoku_branches`` besides.
     With ``whole`` all boards stand in every split, as one tier.
     """
+    from gidd_jax.data.sudoku import by_rating, tiers
     from gidd_jax.data.sudoku import load as load_boards
-    from gidd_jax.data.sudoku import tiers
     from gidd_jax.data.sudoku.split import split
 
     boards = load_boards(
@@ -62,6 +62,8 @@ def load(config: Config, whole: bool = False) -> tuple[Tree, str]:
         limit=config.limit or None,
         skip_bad=config.skip_bad,
     )
+    if config.rating_tiers:
+        boards = by_rating(boards, *config.rating_tiers)
     names = ("all",) if whole else tiers(boards)[0]
     *parts, kind = (boards, "whole") if whole else split(boards)
     question, answer, start, count, first = [], [], [], [], 0

@@ -57,6 +57,7 @@ class Config(OptimConfig):
     )
     data_split: str = setting("train", "split of a Hugging Face data set to read")
     rating: tuple[int, ...] = setting((), "keep boards rated LOW to HIGH")
+    rating_tiers: tuple[int, ...] = setting((), "two tiers by rating: LOW or less, above HIGH; the rest is left out")
     clues: tuple[int, ...] = setting((), "keep boards with LOW to HIGH clues")
     source: str = setting("", "keep boards of this source (or tier, for bundled boards)")
     limit: int = setting(0, "keep the first so many boards (0: all)")
@@ -108,7 +109,7 @@ class Config(OptimConfig):
             raise InputError("--branch-boards needs --noise uniform: open cells show random digits, as in training")
         if self.data not in BUNDLED:  # What a file holds is watched by the data fingerprint.
             object.__setattr__(self, "data", files.absolute(self.data))
-        for flag, span in (("rating", self.rating), ("clues", self.clues)):
+        for flag, span in (("rating", self.rating), ("rating-tiers", self.rating_tiers), ("clues", self.clues)):
             if span and (len(span) != 2 or span[0] > span[1]):
                 raise InputError(f"--{flag} takes two numbers, LOW and HIGH")
         if not self.dial:

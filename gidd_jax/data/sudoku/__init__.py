@@ -1,7 +1,7 @@
 """Sudoku boards of any box shape: read, check, split, make, solve."""
 
 from gidd_jax.data.sudoku.board import Box, format, parse, show, units, violations
-from gidd_jax.data.sudoku.boards import UNRATED, Boards, tabulate, tiers
+from gidd_jax.data.sudoku.boards import UNRATED, Boards, by_rating, rating_tiers, tabulate, tiers
 from gidd_jax.data.sudoku.generate import Kind, generate
 from gidd_jax.data.sudoku.grids import grids
 from gidd_jax.data.sudoku.load import load
@@ -17,6 +17,7 @@ __all__ = [
     "Kind",
     "Labels",
     "Splits",
+    "by_rating",
     "count",
     "format",
     "generate",
@@ -24,6 +25,7 @@ __all__ = [
     "label",
     "load",
     "parse",
+    "rating_tiers",
     "show",
     "solve",
     "split",

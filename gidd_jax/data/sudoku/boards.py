@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gidd_jax.data.sudoku.board import Box
+from gidd_jax.errors import InputError
 
 UNRATED = -1
 """The rating of a board that came without one."""
@@ -100,3 +101,27 @@ def tiers(boards: Boards) -> tuple[tuple[str, ...], Boards, np.ndarray, np.ndarr
     codes, starts, counts = np.unique(boards.code[order], return_index=True, return_counts=True)
     names = ("all", *(boards.sources[code] for code in codes))
     return names, boards[order], np.array([0, *starts]), np.array([len(boards), *counts])
+
+
+def by_rating(boards: Boards, low: int, high: int) -> Boards:
+    """Two tiers, as sources ``rating_tiers(low, high)``: boards rated ``low`` or less, and those above ``high``.
+
+    Boards between them and boards without a rating are left out. Raises ``InputError`` where no board has a rating, and
+    for a tier without boards.
+    """
+    rated = boards.rating != UNRATED
+    if not rated.any():
+        raise InputError(f"{boards.name}: no board has a rating; tiers by rating need a column rating")
+    names = rating_tiers(low, high)
+    easy, hard = rated & (boards.rating <= low), rated & (boards.rating > high)
+    for name, tier in zip(names, (easy, hard), strict=True):
+        if not tier.any():
+            known = boards.rating[rated]
+            raise InputError(f"{boards.name}: no board is {name}; its ratings run from {known.min()} to {known.max()}")
+    code = np.where(easy, 0, 1).astype(np.int16)
+    return dataclasses.replace(boards, code=code, sources=names)[easy | hard]
+
+
+def rating_tiers(low: int, high: int) -> tuple[str, str]:
+    """Names of the tiers of ``by_rating``, ascending."""
+    return f"rated {low} or less", f"rated above {high}"
