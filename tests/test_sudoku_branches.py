@@ -35,27 +35,53 @@ def test_both_arms_fill_the_same_cells_and_have_as_many_wrong(branches):
     assert max((in_unit == digit).sum(axis=-1).max() for digit in range(1, 7)) > 1
 
 
+def test_levels_open_and_fill_cells_without_breaking_a_unit(branches):
+    question, answer, branch, left = (branches[name][:, 3] for name in ("question", "answer", "branch/t", "branch"))
+    given, wrong = question > 0, (left > 0) & (left != answer)
+    assert (branch[given] == question[given]).all()
+    np.testing.assert_array_equal(branch[wrong & (branch > 0)], left[wrong & (branch > 0)])
+    assert not (branch[~wrong & (branch > 0)] != answer[~wrong & (branch > 0)]).any()
+    in_unit = branch[..., units(Box(2, 3))]
+    assert all((in_unit == digit).sum(axis=-1).max() == 1 for digit in range(1, 7))
+    random = branches["random/t"][:, 3]
+    np.testing.assert_array_equal(branch > 0, random > 0)
+    counts = [((arm > 0) & (arm != answer)).sum(axis=-1) for arm in (branch, random)]
+    np.testing.assert_array_equal(*counts)
+    # Evenly over t, but for boards whose wrong cells are more than that.
+    t = 1 - (~given & (branch == answer)).sum(axis=-1) / (~given).sum(axis=-1)
+    before = 1 - (~given & (left == answer)).sum(axis=-1) / (~given).sum(axis=-1)
+    assert len(np.unique((t * 10).astype(int).clip(0, 9))) >= 7
+    assert ((t < before).mean(), (t > before).mean()) > (0.1, 0.1)
+
+
 @pytest.mark.parametrize(("sign", "expected"), [(1.0, 1.0), (-1.0, 0.0), (0.0, 0.5)])
 def test_a_head_that_knows_is_told_from_one_that_does_not(branches, sign, expected):
     at = jax.tree.map(lambda x: jnp.asarray(x[0, 3]), branches)
     know = lambda shown: Heads(None, (sign * (shown.z != shown.x))[None], None)  # noqa: E731
-    found = sudoku_branches.asked(jax.random.key(0), know, at)
-    assert {name: float(mean.value()) for name, mean in found.items()} == {
-        "auroc_branch": expected,
-        "auroc_random": expected,
-    }
+    asked = sudoku_branches.asked(jax.random.key(0), know, at)
+    found = {name: np.asarray(mean.value()) for name, mean in asked.items()}
+    assert set(found) == {f"auroc_{arm}{axis}" for arm in ("branch", "random") for axis in ("", "/t")}
+    for value in found.values():
+        assert set(np.unique(value[np.isfinite(value)])) == {expected}
 
 
 def test_auroc_is_that_of_pairs_within_a_board(branches):
-    at = jax.tree.map(lambda x: x[1, 2], branches)
+    at = jax.tree.map(lambda x: jnp.asarray(x[1, 2]), branches)
     scores = np.random.default_rng(0).normal(size=at["branch"].shape).round(1)
     found = sudoku_branches.asked(jax.random.key(0), lambda _: Heads(None, jnp.asarray(scores)[None], None), at)
-    hits = pairs = 0
-    for score, filled, truth, given in zip(scores, at["branch"], at["answer"], at["question"], strict=True):
-        for a in np.flatnonzero((filled > 0) & (filled != truth)):
-            for b in np.flatnonzero((filled == truth) & (given == 0)):
-                hits, pairs = hits + (score[a] > score[b]) + 0.5 * (score[a] == score[b]), pairs + 1
-    np.testing.assert_allclose(found["auroc_branch"].value(), hits / pairs, rtol=1e-6)
+    for axis in ("", "/t"):
+        hits, pairs = np.zeros((2, 10))
+        for score, filled, truth, given in zip(scores, at[f"branch{axis}"], at["answer"], at["question"], strict=True):
+            right = np.flatnonzero((filled == truth) & (given == 0))
+            place = min(int((1 - len(right) / (given == 0).sum()) * 10 + 1e-6), 9)
+            for a in np.flatnonzero((filled > 0) & (filled != truth)):
+                for b in right:
+                    hits[place] += (score[a] > score[b]) + 0.5 * (score[a] == score[b])
+                    pairs[place] += 1
+        if not axis:
+            hits, pairs = hits.sum(), pairs.sum()
+        np.testing.assert_allclose(found[f"auroc_branch{axis}"].total, hits, rtol=1e-6)
+        np.testing.assert_allclose(found[f"auroc_branch{axis}"].weight, pairs)
 
 
 def test_held_out_boards_may_all_be_of_one_tier():
