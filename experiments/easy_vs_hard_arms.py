@@ -70,9 +70,9 @@ def curricula(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.Data
     names, half = tiers(both)[0], preset.settings["steps"] // 2
     easy, hard = (names.index(name) for name in preset.tiers)
     orders = {
-        "search alone": dict(tier=hard),
-        "singles, then search": dict(tier=hard, first_tier=easy, first_steps=half),
-        "search, then singles": dict(tier=easy, first_tier=hard, first_steps=half),
+        "hard alone": dict(tier=hard),
+        "easy, then hard": dict(tier=hard, first_tier=easy, first_steps=half),
+        "hard, then easy": dict(tier=easy, first_tier=hard, first_steps=half),
         "mixed": dict(tier=names.index("all")),
     }
     parts = [grid(preset, **order) for order in orders.values()]
@@ -117,7 +117,7 @@ def learning_rate(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.
     rates = [preset.learning_rate * factor for factor in (1 / 3, 1, 3)]
     easy, hard = places(preset)
     rows = grid(preset, tier=[easy, hard], learning_rate=rates)
-    return tables.learning_rate(run([(config(preset), rows)]), {easy: "singles", hard: "search"})
+    return tables.learning_rate(run([(config(preset), rows)]), {easy: "easy", hard: "hard"})
 
 
 ARMS = {arm.__name__: arm for arm in (curricula, volume, hysteresis, sizes, learning_rate)}

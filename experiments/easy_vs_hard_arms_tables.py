@@ -12,22 +12,22 @@ Told = tuple[str, pd.DataFrame]
 def curricula(table: pd.DataFrame, names: dict[tuple[int, int], str]) -> Told:
     """By order of tiers, named by (tier, first_tier): the benefit of K = 1 to each head and the knock-outs."""
     order = [names[pair] for pair in zip(table["tier"], table["first_tier"], strict=True)]
-    table = table.assign(arm=order, tier="search", test="search")
+    table = table.assign(arm=order, tier="hard", test="hard")
     gains, found = {}, []
     for name in names.values():
         rows = table[table["arm"] == name]
         for head in ("jump", "holding"):
             loss = losses(rows, "g0", head)
-            gains[name, head] = (loss["search", "search", 0.0] - loss["search", "search", 1.0]).to_numpy()
-            found += [_line(name, K, f"{head} loss", loss["search", "search", K]) for K in (0.0, 1.0)]
+            gains[name, head] = (loss["hard", "hard", 0.0] - loss["hard", "hard", 1.0]).to_numpy()
+            found += [_line(name, K, f"{head} loss", loss["hard", "hard", K]) for K in (0.0, 1.0)]
             found += [_line(name, 1.0, f"{head} benefit", gains[name, head])]
-            if name != "search alone":
-                gap = gains[name, head] - gains["search alone", head]
-                found += [_line(name, 1.0, f"{head} benefit - search alone's", gap)]
+            if name != "hard alone":
+                gap = gains[name, head] - gains["hard alone", head]
+                found += [_line(name, 1.0, f"{head} benefit - hard alone's", gap)]
             zero, random = (_scalar(rows, f"knockout_{how}_{head}") for how in ("zero", "random"))
             found += [_line(name, 1.0, f"{head} knock-out - random change", zero[1.0] - random[1.0])]
         found += [_line(name, 1.0, "tower CKA", _scalar(rows, "tower_cka")[1.0])]
-    return _told(found, "tested on boards that need search")
+    return _told(found, "tested on hard boards")
 
 
 def volume(table: pd.DataFrame, names: dict[str, str]) -> Told:
@@ -99,7 +99,7 @@ def learning_rate(table: pd.DataFrame, known: dict[int, str]) -> Told:
     strongest = max(K for *_, K in tuned)
     gains = dict(zip(TIERS, benefits(tuned, OWN, strongest), strict=True))
     found += [_line(f"{tier}, best rate", strongest, "jump benefit", gain) for tier, gain in gains.items()]
-    found += [_line("best rate", strongest, "D = search - singles", gains["search"] - gains["singles"])]
+    found += [_line("best rate", strongest, "D = hard - easy", gains["hard"] - gains["easy"])]
     return _told(found, f"t in bins {HIGH_T.min()} to {HIGH_T.max()} of 10; rates chosen on validation boards")
 
 

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 from gidd_jax.analysis import equivalence, final, holm, intervals_by, mean_interval, permutation_test
 
 HEADS = ("jump", "holding")
-TIERS = ("singles", "search")
+TIERS = ("easy", "hard")
 VISIBILITY = {"g0": "given cells seen", "g1": "blind"}
 OWN = "own"
 MARGIN = 0.02
@@ -41,7 +41,7 @@ def losses(table: pd.DataFrame, group: str, head: str, bins: np.ndarray = HIGH_T
 
 
 def benefits(loss: pd.DataFrame, test: str, K: float) -> list[np.ndarray]:
-    """B(K) = loss(0) - loss(K) by seed of the models trained on singles and on search, on a tier or each on its own."""
+    """B(K) = loss(0) - loss(K) by seed of models trained on easy and on hard boards, on a tier or each on its own."""
     pairs = [(tier, tier if test == OWN else test) for tier in TIERS]
     return [(loss[*pair, 0.0] - loss[*pair, K]).to_numpy() for pair in pairs]
 
@@ -93,13 +93,16 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_t(table: pd.DataFrame) -> pd.DataFrame:
-    """Losses, accuracy, separation and knock-outs by t bin on the own tier: mean and interval over seeds."""
-    last = final(table[table["tier"] == table["test"]])
-    shown = ("jump_loss", "jump_accuracy", "holding_loss", "separation", *ORDERS["knock-out, jump"])
-    shown += ORDERS["knock-out, holding"]
-    rows = last[last["metric"].isin([f"{name}/t" for name in shown])]
-    found = intervals_by(rows, ["metric", "group", "tier", "attention", "bin"])
-    return found.assign(group=found["group"].map(VISIBILITY)).rename(columns={"group": "visibility"})
+    """By t bin: losses, accuracy, separation and knock-outs on the own tier, AUROC on both; mean and interval."""
+    last = final(table)
+    own = ["jump_loss", "jump_accuracy", "holding_loss", "separation", *ORDERS["knock-out, jump"]]
+    own += ORDERS["knock-out, holding"]
+    base, at_own = last["metric"].str.removesuffix("/t"), last["tier"] == last["test"]
+    shown = base.isin(ORDERS["AUROC of holding"]) | (base.isin(own) & at_own)
+    rows = last[last["metric"].str.endswith("/t") & shown & last["value"].notna()]
+    found = intervals_by(rows, ["metric", "group", "tier", "test", "attention", "bin"])
+    found = found.assign(group=found["group"].map(VISIBILITY))
+    return found.rename(columns={"group": "visibility", "attention": "coupling"})
 
 
 def verdict(table: pd.DataFrame, found: pd.DataFrame, chance: float) -> str:
@@ -114,7 +117,7 @@ def verdict(table: pd.DataFrame, found: pd.DataFrame, chance: float) -> str:
         if above < LEARNED:
             word = f"void: a jump head stands {above:.3f} nats from chance, it has not learned; train longer"
         elif row["low"] > 0:
-            word = "supported: coupling helps the jump head more on boards that need search"
+            word = "supported: coupling helps the jump head more on hard boards"
         elif row["p_equivalent"] < 0.05:
             word = f"refuted: the difference lies within ±{MARGIN:g} nats"
         else:
@@ -126,17 +129,17 @@ def verdict(table: pd.DataFrame, found: pd.DataFrame, chance: float) -> str:
 
 
 def detection(table: pd.DataFrame) -> str:
-    """The posts' central prediction: what the holding heads make of wrong branches of boards that need search."""
+    """The posts' central prediction: what the holding heads make of wrong branches of hard boards."""
     last = final(table)
-    rows = last[(last["group"] == "g0") & (last["metric"] == "auroc_branch") & (last["test"] == "search")]
+    rows = last[(last["group"] == "g0") & (last["metric"] == "auroc_branch") & (last["test"] == "hard")]
     auroc = rows.pivot_table(index="seed", columns=["tier", "attention"], values="value")
     K = max(K for _, K in auroc)
-    training = mean_interval(auroc["search", K] - auroc["singles", K])
-    coupling = mean_interval(auroc["search", K] - auroc["search", 0.0])
+    training = mean_interval(auroc["hard", K] - auroc["easy", K])
+    coupling = mean_interval(auroc["hard", K] - auroc["hard", 0.0])
     lines = []
     for what, gap in (
-        ("trained on search - on singles", training),
-        (f"K = {K:g} - K = 0, trained on search", coupling),
+        ("trained on hard - on easy", training),
+        (f"K = {K:g} - K = 0, trained on hard", coupling),
     ):
         word = "above 0" if gap.low > 0 else "below 0" if gap.high < 0 else "open"
         lines.append(f"AUROC on wrong branches, {what}: {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]; {word}")

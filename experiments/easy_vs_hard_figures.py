@@ -8,14 +8,14 @@ from matplotlib.figure import Figure
 from experiments.easy_vs_hard_contrasts import HEADS, OWN, TIERS, losses, visible
 from gidd_jax.analysis import mean_interval
 
-HUES = {"singles": "#0072B2", "search": "#D55E00"}
+HUES = {"easy": "#0072B2", "hard": "#D55E00"}
 
 
-def drawn(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, boards: str) -> Figure:
+def drawn(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, levels: pd.DataFrame, boards: str) -> Figure:
     """A row of panels a visibility."""
     seen_by = visible(table)
-    figure = Figure(figsize=(15, 3.2 * len(seen_by)), layout="constrained")
-    axes = figure.subplots(len(seen_by), 5, squeeze=False)
+    figure = Figure(figsize=(18, 3.2 * len(seen_by)), layout="constrained")
+    axes = figure.subplots(len(seen_by), 6, squeeze=False)
     for line, (group, seen) in zip(axes, seen_by.items(), strict=True):
         for ax, head in zip(line, HEADS, strict=False):
             _benefit(ax, found[(found["visibility"] == seen) & (found["head"] == head) & (found["test"] == OWN)])
@@ -24,32 +24,29 @@ def drawn(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, board
         here = ordered[ordered["visibility"] == seen]
         _order(line[3], here[(here["measure"] == "knock-out, jump") & (here["tier"] == here["test"])])
         line[3].set_ylabel("jump loss added (nats)")
-        _order(line[4], here[(here["measure"] == "AUROC of holding") & (here["test"] == "search")])
-        line[4].set_ylabel("AUROC on search boards (probability)")
-        line[4].axhline(0.5, color="0.5", lw=0.8)
-        for ax in line:
+        _order(line[4], here[(here["measure"] == "AUROC of holding") & (here["test"] == TIERS[1])])
+        _auroc_by_t(line[5], levels[(levels["visibility"] == seen) & (levels["test"] == TIERS[1])])
+        for i, ax in enumerate(line):
             ax.set_title(seen, size=10)
-            if ax is not line[2]:
+            if i not in (2, 5):
                 ax.set_xlabel("coupling K (dimensionless)")
-            if ax is not line[4]:
-                ax.axhline(0, color="0.5", lw=0.8)
+            ax.axhline(0.5 if i > 3 else 0, color="0.5", lw=0.8)
             ax.spines[["top", "right"]].set_visible(False)
-    for ax, place in zip(axes[0, [0, 2, 3, 4]], ("upper left", "upper right", "upper left", "upper left"), strict=True):
-        ax.margins(y=0.3)
-        ax.legend(fontsize=7.5, frameon=False, loc=place)
+        line[4].set_ylabel("AUROC on hard boards (probability)")
+    for i in (0, 2, 3, 4, 5):
+        axes[0, i].margins(y=0.3)
+        axes[0, i].legend(fontsize=7.5, frameon=False, loc="upper right" if i in (2, 5) else "upper left")
     seeds = found["seeds"].iloc[0]
-    figure.suptitle(
-        f"Does coupling pay on boards that need search? {boards}, mean and 95 % t interval, {seeds} seeds", size=11
-    )
+    figure.suptitle(f"Does coupling pay on hard boards? {boards}; mean and 95 % t interval, {seeds} seeds", size=11)
     return figure
 
 
 def _benefit(ax: Axes, rows: pd.DataFrame) -> None:
-    for (tier, hue), name in zip(HUES.items(), ("easy", "hard"), strict=True):
+    for tier, hue in HUES.items():
         look = dict(fmt="o-", ms=4, capsize=2, color=hue, label=f"B, {tier}")
-        ax.errorbar(rows["coupling"], rows[f"benefit_{name}"], rows[f"{name}_half"], **look)
+        ax.errorbar(rows["coupling"], rows[f"benefit_{tier}"], rows[f"{tier}_half"], **look)
     ax.fill_between(rows["coupling"], rows["low"], rows["high"], color="0.6", alpha=0.3, lw=0)
-    ax.plot(rows["coupling"], rows["difference"], "k--", lw=1.2, label="D = search − singles")
+    ax.plot(rows["coupling"], rows["difference"], "k--", lw=1.2, label="D = hard − easy")
 
 
 def _by_t(ax: Axes, table: pd.DataFrame, group: str) -> None:
@@ -74,3 +71,17 @@ def _order(ax: Axes, rows: pd.DataFrame) -> None:
         ax.errorbar(own["coupling"], own["control"], own["control_half"], fmt="s:", **look)
     for label, marks in ((measure, "o-"), (control, "s:")):
         ax.plot([], [], marks, ms=4, color="0.3", label=label)
+
+
+def _auroc_by_t(ax: Axes, levels: pd.DataFrame) -> None:
+    """At the strongest coupling; a wrong branch in full lines, random cells in broken ones."""
+    strongest = levels["coupling"].max()
+    for metric, stroke, label in (("auroc_branch/t", "o-", "wrong branch"), ("auroc_random/t", "s:", "random cells")):
+        rows = levels[(levels["metric"] == metric) & (levels["coupling"] == strongest)]
+        for tier in TIERS:
+            own = rows[rows["tier"] == tier]
+            t = own["bin"] / 10 + 0.05
+            ax.plot(t, own["mean"], stroke, ms=3, color=HUES[tier])
+            ax.fill_between(t, own["low"], own["high"], color=HUES[tier], alpha=0.12, lw=0)
+        ax.plot([], [], stroke, ms=3, color="0.3", label=label)
+    ax.set(xlabel="noise level t (probability)", ylabel=f"AUROC on hard boards at K = {strongest:g} (probability)")

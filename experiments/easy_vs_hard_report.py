@@ -15,10 +15,12 @@ from experiments.easy_vs_hard_contrasts import (
 from gidd_jax.analysis import final
 
 
-def tell(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, chance: float) -> str:
-    """All of it, block by block."""
-    blocks = [alone(table, chance), tabled(found, OWN), tabled(found, *TIERS), order_lines(ordered)]
-    return "\n\n".join([*blocks, f"{verdict(table, found, chance)}\n{detection(table)}"])
+def tell(
+    table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, levels: pd.DataFrame, chance: float, about: str
+) -> str:
+    """All of it, block by block; ``about``: what the easy and the hard boards are."""
+    blocks = [about, alone(table, chance), tabled(found, OWN), tabled(found, *TIERS), order_lines(ordered)]
+    return "\n\n".join([*blocks, auroc_lines(levels), f"{verdict(table, found, chance)}\n{detection(table)}"])
 
 
 def alone(table: pd.DataFrame, chance: float) -> str:
@@ -39,7 +41,7 @@ def alone(table: pd.DataFrame, chance: float) -> str:
 
 def tabled(found: pd.DataFrame, *tests: str) -> str:
     """An aligned line a contrast on these test tiers."""
-    heads = ("visibility", "head", "tested on", "K", "B singles", "B search", "D = search - singles", "detectable")
+    heads = ("visibility", "head", "tested on", "K", "B easy", "B hard", "D = hard - easy", "detectable")
     widths = (18, 9, 10, 6, 16, 16, 25, 11, 8, 8)
     lines = ["".join(f"{name:>{width}}" for name, width in zip((*heads, "p Holm", "p same"), widths, strict=True))]
     for row in found[found["test"].isin(tests)].itertuples():
@@ -69,4 +71,24 @@ def order_lines(ordered: pd.DataFrame) -> str:
         "knock-out: loss added (nats) by zeroing what is read of the other head; control: by a random change as large"
     )
     lines.append("AUROC: wrong over right filled cells of a wrong branch; control: as many random cells wrong")
+    return "\n".join(lines)
+
+
+def auroc_lines(levels: pd.DataFrame) -> str:
+    """AUROC on hard boards by t bin, without coupling and with all of it: a wrong branch, and as many random cells."""
+    rows = levels[levels["metric"].isin([f"{name}/t" for name in ORDERS["AUROC of holding"]])]
+    if rows.empty:
+        return "AUROC by t: no wrong branches were asked"
+    rows = rows[(rows["test"] == TIERS[1]) & rows["coupling"].isin([0, rows["coupling"].max()])]
+    arms = {"auroc_branch/t": "wrong branch", "auroc_random/t": "random cells"}
+    heads = "".join(f"{b / 10:>13g}" for b in range(10))
+    lines = [f"{'AUROC of holding on hard boards, by t from':58}{heads}"]
+    keys = ["visibility", "tier", "coupling", "metric"]
+    for (seen, tier, K, metric), own in rows.groupby(keys, sort=False):
+        at = own.set_index("bin")
+        cells = [
+            f"{at['mean'][b]:.2f} ±{at['high'][b] - at['mean'][b]:.2f}" if b in at.index else "-" for b in range(10)
+        ]
+        lines.append(f"  {seen:18}trained on {tier:6}K {K:<5g}{arms[metric]:14}" + "".join(f"{c:>13}" for c in cells))
+    lines.append("the same branches at all noise levels: filled cells opened again, or open ones filled with the truth")
     return "\n".join(lines)

@@ -24,8 +24,8 @@ def told(found):
     return found.set_index(["arm", "coupling", "measure"])["mean"]
 
 
-def test_curricula_are_compared_with_search_alone_by_seed():
-    names, gains, lines = {(2, 0): "search alone", (2, 3): "singles, then search"}, {0: 0.1, 3: 0.3}, []
+def test_curricula_are_compared_with_hard_alone_by_seed():
+    names, gains, lines = {(2, 0): "hard alone", (2, 3): "easy, then hard"}, {0: 0.1, 3: 0.3}, []
     for first, K, seed in itertools.product(gains, (0.0, 1.0), SEEDS):
         own = dict(first_tier=first, attention=K, seed=seed)
         lines += by_t(1.0 + seed - K * gains[first], **own)
@@ -34,9 +34,9 @@ def test_curricula_are_compared_with_search_alone_by_seed():
         lines.append(dict(metric="tower_cka", value=0.4, **own))
     text, found = tables.curricula(table(lines), names)
     mean = told(found)
-    assert mean["singles, then search", 1.0, "jump benefit"] == pytest.approx(0.3)
-    assert mean["singles, then search", 1.0, "jump benefit - search alone's"] == pytest.approx(0.2)
-    assert mean["search alone", 1.0, "holding knock-out - random change"] == pytest.approx(0.3)
+    assert mean["easy, then hard", 1.0, "jump benefit"] == pytest.approx(0.3)
+    assert mean["easy, then hard", 1.0, "jump benefit - hard alone's"] == pytest.approx(0.2)
+    assert mean["hard alone", 1.0, "holding knock-out - random change"] == pytest.approx(0.3)
     assert "+0.2 [+0.2, +0.2]" in text
 
 
@@ -87,7 +87,7 @@ def test_the_best_rate_is_chosen_on_validation_and_told_on_test():
         if split == "test":
             value = (1.0 if rate == 0.1 else 0.8) - 0.1 * K * (tier == 2)
         lines += by_t(value, tier=tier, attention=K, learning_rate=rate, seed=seed, split=split)
-    mean = told(tables.learning_rate(table(lines), {1: "singles", 2: "search"})[1])
-    assert mean["search, best rate", 1.0, "jump loss at 0.3"] == pytest.approx(0.7)
-    assert mean["singles, best rate", 1.0, "jump benefit"] == pytest.approx(0.2)
-    assert mean["best rate", 1.0, "D = search - singles"] == pytest.approx(0.1)
+    mean = told(tables.learning_rate(table(lines), {1: "easy", 2: "hard"})[1])
+    assert mean["hard, best rate", 1.0, "jump loss at 0.3"] == pytest.approx(0.7)
+    assert mean["easy, best rate", 1.0, "jump benefit"] == pytest.approx(0.2)
+    assert mean["best rate", 1.0, "D = hard - easy"] == pytest.approx(0.1)

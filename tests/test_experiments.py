@@ -58,6 +58,7 @@ def factorial(alone, effect, spread=0.002, hit=None):
             lines.append(line(metric=f"{head}_loss/t", value=value, **own | {"bin": bin_}))
         for arm, mean in (("branch", hit.get((tier, K), 0.6)), ("random", 0.9)):
             lines.append(line(metric=f"auroc_{arm}", value=mean + rng.normal(0, spread), **own))
+            lines.append(line(metric=f"auroc_{arm}/t", value=mean - 0.1, **own | {"bin": 7}))
         for how in ("zero", "random"):
             for head in contrasts.HEADS:
                 lines.append(line(metric=f"knockout_{how}_{head}", value=K * 0.1 * (how == "zero"), **own))
@@ -67,8 +68,8 @@ def factorial(alone, effect, spread=0.002, hit=None):
 @pytest.mark.parametrize(
     ("alone", "effect", "word"),
     [
-        (1.0, {("search", "g0"): 0.1}, "supported"),
-        (1.0, {("search", "g0"): 0.1, ("singles", "g0"): 0.1}, "refuted"),
+        (1.0, {("hard", "g0"): 0.1}, "supported"),
+        (1.0, {("hard", "g0"): 0.1, ("easy", "g0"): 0.1}, "refuted"),
         (NINE, {}, "void"),
     ],
 )
@@ -80,7 +81,7 @@ def test_the_factorial_decides_by_what_was_written_down(alone, effect, word):
     assert ("void" if word == "void" else "refuted") in control
     rows = found[(found["visibility"] == "given cells seen") & (found["head"] == "jump")]
     assert list(rows["test"]) == [contrasts.OWN, *contrasts.TIERS]
-    expected = effect.get(("search", "g0"), 0) - effect.get(("singles", "g0"), 0)
+    expected = effect.get(("hard", "g0"), 0) - effect.get(("easy", "g0"), 0)
     assert (abs(rows["difference"] - expected) < 0.005).all()
     told = [float(number) for number in re.findall(r"boards ([+-]\d\.\d+)", common)]
     np.testing.assert_allclose(told, [expected] * 2, atol=0.005)
@@ -92,30 +93,37 @@ def test_a_wide_spread_leaves_the_factorial_open():
 
 
 def test_a_run_may_hold_the_seeing_models_alone():
-    table = factorial(1.0, {("search", "g0"): 0.1})
+    table = factorial(1.0, {("hard", "g0"): 0.1})
     table = table[table["group"] == "g0"]
     found, ordered = contrasts.contrasts(table), contrasts.orders(table)
-    text = report.tell(table, found, ordered, NINE)
+    levels = contrasts.by_t(table)
+    text = report.tell(table, found, ordered, levels, NINE, "boards")
     assert "blind" not in text
     assert "primary contrast, given cells seen: D = +0.1" in text
-    axes = figures.drawn(table, found, ordered, "boards").axes
-    assert len(axes) == 5
+    axes = figures.drawn(table, found, ordered, levels, "boards").axes
+    assert len(axes) == 6
     assert all("(" in ax.get_xlabel() and "(" in ax.get_ylabel() for ax in axes)
 
 
 def test_a_knock_out_and_a_wrong_branch_stand_beside_their_controls():
-    table = factorial(1.0, {}, hit={("search", 1.0): 0.8, ("search", 0.0): 0.7})
+    table = factorial(1.0, {}, hit={("hard", 1.0): 0.8, ("hard", 0.0): 0.7})
     found = contrasts.orders(table).set_index(["visibility", "measure", "tier", "test", "coupling"])
-    knocked = found.loc[("given cells seen", "knock-out, jump", "search", "search", 1.0)]
+    knocked = found.loc[("given cells seen", "knock-out, jump", "hard", "hard", 1.0)]
     assert (knocked["value"], knocked["control"], knocked["gap"]) == pytest.approx((0.1, 0.0, 0.1))
-    branch = found.loc[("blind", "AUROC of holding", "search", "singles", 1.0)]
+    branch = found.loc[("blind", "AUROC of holding", "hard", "easy", 1.0)]
     assert (branch["value"], branch["control"], branch["gap"]) == pytest.approx((0.8, 0.9, -0.1), abs=0.01)
     training, coupling = contrasts.detection(table).splitlines()
     assert "+0.2" in training
     assert "+0.1" in coupling or "+0.09" in coupling
     assert training.endswith("above 0")
-    text = report.tell(table, contrasts.contrasts(table), contrasts.orders(table), NINE)
+    levels = contrasts.by_t(table)
+    text = report.tell(table, contrasts.contrasts(table), contrasts.orders(table), levels, NINE, "boards")
     assert "+0.100 ±0.000   +0.000 ±0.000   +0.100 ±0.000" in text
+    at = levels.set_index(["metric", "visibility", "tier", "test", "coupling", "bin"])["mean"]
+    assert at["auroc_branch/t", "blind", "hard", "easy", 1.0, 7] == pytest.approx(0.7)
+    assert set(levels.loc[levels["metric"] == "jump_loss/t", "test"]) == set(contrasts.TIERS)
+    by_t = next(told for told in text.splitlines() if "blind" in told and "random cells" in told)
+    assert by_t.endswith(f"{'-':>13}" * 7 + f"{'0.80 ±0.00':>13}" + f"{'-':>13}" * 2)
 
 
 @pytest.mark.parametrize("name", language.presets)
