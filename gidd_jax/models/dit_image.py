@@ -32,6 +32,14 @@ PRESETS = {
 """The sizes of the paper; DiT-XL/2 at 512 pixels is ``DitImageConfig(64, 4, patch=2, classes=1000, **PRESETS["XL"],
 learned_variance=True)``."""
 
+Images = Float[Array, "*pair B C Y X"]
+Steps = Float[ArrayLike, "*rows"] | Int[ArrayLike, "*rows"]
+"""0 ... 999, scalar or [B]."""
+Labels = Int[ArrayLike, "*rows2"]
+"""Classes, scalar or [B]; ``DitImageConfig.classes`` for none."""
+Coupling = Float[ArrayLike, "*coupling"] | None
+"""Of a pair: a scalar, [B], or [L,B], [L,1] to couple layers apart; None for one replica alone."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DitImageConfig:
@@ -162,14 +170,7 @@ def init(key: PRNGKey, config: DitImageConfig) -> Tree:
     return filled(key, shapes(config), fill)
 
 
-def apply(
-    params: Tree,
-    config: DitImageConfig,
-    x: Float[Array, "*pair B C Y X"],
-    t: Float[ArrayLike, "*rows"] | Int[ArrayLike, "*rows"],
-    label: Int[ArrayLike, "*rows2"],
-    g: Float[ArrayLike, "*coupling"] | None = None,
-) -> Guess:
+def apply(params: Tree, config: DitImageConfig, x: Images, t: Steps, label: Labels, g: Coupling = None) -> Guess:
     """The noise in x, float32. t: step 0 ... 999, scalar or [B]; label: class, ``config.classes`` for none.
 
     With g, x is a pair [2,B,C,Y,X] that reads each other's keys and values (``replica.paired_attention``): traced, a
@@ -181,10 +182,10 @@ def apply(
 def watched(
     params: Tree,
     config: DitImageConfig,
-    x: Float[Array, "*pair B C Y X"],
-    t: Float[ArrayLike, "*rows"] | Int[ArrayLike, "*rows"],
-    label: Int[ArrayLike, "*rows2"],
-    g: Float[ArrayLike, "*coupling"] | None = None,
+    x: Images,
+    t: Steps,
+    label: Labels,
+    g: Coupling = None,
     watch: Callable[[Array, Tree], Tree] = lambda tokens, _: None,
     beside: Tree = None,
 ) -> tuple[Guess, Tree]:
@@ -207,13 +208,7 @@ def watched(
     return Guess(*jnp.split(out, 2, axis=-3)), seen
 
 
-def conditioned(
-    params: Tree,
-    config: DitImageConfig,
-    t: Float[ArrayLike, "*rows"] | Int[ArrayLike, "*rows"],
-    label: Int[ArrayLike, "*rows2"],
-    batch: int,
-) -> Float[Array, "B D"]:
+def conditioned(params: Tree, config: DitImageConfig, t: Steps, label: Labels, batch: int) -> Float[Array, "B D"]:
     """silu(step + class), what every block's shifts, scales and gates are linear in."""
     t, label = (jnp.broadcast_to(jnp.asarray(value), (batch,)) for value in (t, label))
     return _DitImage(config, False).apply({"params": params}, t.astype(FLOAT32), label, method="conditioned")
@@ -222,11 +217,11 @@ def conditioned(
 def guided(
     params: Tree,
     config: DitImageConfig,
-    x: Float[Array, "*pair B C Y X"],
-    t: Float[ArrayLike, "*rows"] | Int[ArrayLike, "*rows"],
-    label: Int[ArrayLike, "*rows2"],
+    x: Images,
+    t: Steps,
+    label: Labels,
     scale: Float[ArrayLike, ""] | int,
-    g: Float[ArrayLike, "*coupling"] | None = None,
+    g: Coupling = None,
 ) -> Guess:
     """Classifier-free guidance: eps = eps_none + scale (eps_label - eps_none), in one call of twice the batch.
 

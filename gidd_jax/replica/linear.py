@@ -16,6 +16,12 @@ from gidd_jax.diffusion import trailing
 
 ROOT = 2**0.5
 
+Queries = Float[ArrayLike, "*batch S D"]
+Keys = Float[ArrayLike, "*batch N D"]
+"""Keys or values."""
+Coupling = Float[ArrayLike, "*coupling"] | int
+"""g in [0, 1]: a scalar, or one value per entry of the leading batch axes."""
+
 
 class Gains(NamedTuple):
     """rho = (1 - g) / (1 + g) and xi = 1 / (1 + g) (eq. 27)."""
@@ -58,44 +64,34 @@ def softmax_tangent(weights: Float[Array, "*batch S N"], tangent: Float[Array, "
     return weights * (tangent - (weights * tangent).sum(-1, keepdims=True))
 
 
-def linear_split(
-    q0: Float[ArrayLike, "*batch S D"],
-    k0: Float[ArrayLike, "*batch N D"],
-    v0: Float[ArrayLike, "*batch N D"],
-    dq: Float[ArrayLike, "*batch S D"],
-    dk: Float[ArrayLike, "*batch N D"],
-    dv: Float[ArrayLike, "*batch N D"],
-    g: Float[ArrayLike, "*coupling"] | int,
-) -> Split:
+def linear_split(q0: Queries, k0: Keys, v0: Keys, dq: Queries, dk: Keys, dv: Keys, g: Coupling) -> Split:
     """out_A - out_B of coupled attention to first order, for q_A, q_B = q0 +- dq and so on, per head (eq. 25).
 
         routing = 2 rho A0 dv,    pattern = 2 xi (dA+ + g dA-) v0,    dA+- = J[(dq k0^T +- q0 dk^T) / sqrt(D)].
 
-    The error is of third order. g in [0, 1]: a scalar, or one value per entry of the leading batch axes.
+    The error is of third order. As xi (1 + g) = 1 and xi (1 - g) = rho, the pattern is the query and the key channel.
+
+    >>> q, k, v = jax.random.normal(jax.random.key(0), (3, 4, 8))
+    >>> routing, pattern = replica.linear_split(q, k, v, 0 * q, 0 * k, 0.01 * v, g=1.0)
+    >>> float(abs(routing).max()), float(abs(pattern).max())  # a difference in values alone dies at g = 1
+    (0.0, 0.0)
     """
-    weights, by_query, by_key = _tangents(q0, k0, dq, dk)
-    rho, xi, g = (trailing(jnp.asarray(x), weights.ndim) for x in (*gains(g), g))
-    moved = by_query + by_key + g * (by_query - by_key)
-    return Split(2 * rho * (weights @ jnp.asarray(dv)), 2 * xi * (moved @ jnp.asarray(v0)))
+    value, key, query = channels(q0, k0, v0, dq, dk, dv, g)
+    return Split(value, key + query)
 
 
-def channels(
-    q0: Float[ArrayLike, "*batch S D"],
-    k0: Float[ArrayLike, "*batch N D"],
-    v0: Float[ArrayLike, "*batch N D"],
-    dq: Float[ArrayLike, "*batch S D"],
-    dk: Float[ArrayLike, "*batch N D"],
-    dv: Float[ArrayLike, "*batch N D"],
-    g: Float[ArrayLike, "*coupling"] | int,
-) -> Channels:
-    """``linear_split`` regrouped, exactly: 2 rho A0 dv, 2 rho J[q0 dk^T] v0 and 2 J[dq k0^T] v0.
+def channels(q0: Queries, k0: Keys, v0: Keys, dq: Queries, dk: Keys, dv: Keys, g: Coupling) -> Channels:
+    """The same by what moves, exactly: 2 rho A0 dv, 2 rho J[q0 dk^T / sqrt(D)] v0 and 2 J[dq k0^T / sqrt(D)] v0.
 
     So at g = 1 values and keys of the other replica are as good as one's own, and only the queries tell them apart.
     """
-    weights, by_query, by_key = _tangents(q0, k0, dq, dk)
+    q0, k0, v0, dq, dk, dv = map(jnp.asarray, (q0, k0, v0, dq, dk, dv))
+    root = q0.shape[-1] ** 0.5
+    logits = lambda q, k: q @ jnp.swapaxes(k, -1, -2) / root  # noqa: E731
+    weights = jax.nn.softmax(logits(q0, k0), axis=-1)
     rho = trailing(gains(g).rho, weights.ndim)
-    v0 = jnp.asarray(v0)
-    return Channels(2 * rho * (weights @ jnp.asarray(dv)), 2 * rho * (by_key @ v0), 2 * (by_query @ v0))
+    by_key, by_query = (softmax_tangent(weights, logits(*moved)) for moved in ((q0, dk), (dq, k0)))
+    return Channels(2 * rho * (weights @ dv), 2 * rho * (by_key @ v0), 2 * (by_query @ v0))
 
 
 def difference_jvp(pair_map: Callable[[Array], Array], h0: Array, v: Array) -> Array:
@@ -120,13 +116,3 @@ def propagated(attend: Callable[[Array], Array], feed: Callable[[Array], Array],
     attention = difference_jvp(attend, h0, v)
     _, through_feed = jax.linearize(feed, h0 + attend(jnp.stack([h0, h0]))[0])
     return Propagated(attention, through_feed(v), through_feed(attention))
-
-
-def _tangents(q0: ArrayLike, k0: ArrayLike, dq: ArrayLike, dk: ArrayLike) -> tuple[Array, Array, Array]:
-    """The weights A0, and their change by the queries and by the keys."""
-    q0, k0, dq, dk = map(jnp.asarray, (q0, k0, dq, dk))
-    root = q0.shape[-1] ** 0.5
-    turned = lambda x: jnp.swapaxes(x, -1, -2)  # noqa: E731
-    weights = jax.nn.softmax(q0 @ turned(k0) / root, axis=-1)
-    tangents = (dq @ turned(k0) / root, q0 @ turned(dk) / root)
-    return weights, *(softmax_tangent(weights, tangent) for tangent in tangents)
