@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -250,3 +251,71 @@ def test_heads_are_asked_for_where_no_published_model_has_that_width(tensors, tm
     save_file(tensors, tmp_path / "dit.safetensors")
     with pytest.raises(InputError, match="give --heads"):
         weights.from_dit(tmp_path / "dit.safetensors")
+
+
+def as_diffusers(tensors, layers=3):
+    """The same weights as that library stores them: three matrices for one, and no table of positions."""
+    tensors = {name: value for name, value in tensors.items() if name != "pos_embed"}
+    found = {}
+    renamed = {"attn.proj": "attn1.to_out.0", "mlp.fc1": "ff.net.0.proj", "mlp.fc2": "ff.net.2"}
+    renamed["adaLN_modulation.1"] = "norm1.linear"
+    outside = {"x_embedder.proj": "pos_embed.proj", "final_layer.adaLN_modulation.1": "proj_out_1"}
+    outside["final_layer.linear"] = "proj_out_2"
+    for part in ("weight", "bias"):
+        for ours, theirs in outside.items():
+            found[f"{theirs}.{part}"] = tensors.pop(f"{ours}.{part}")
+        embedding = {
+            f"timestep_embedder.linear_{i + 1}.{part}": tensors.pop(f"t_embedder.mlp.{2 * i}.{part}") for i in (0, 1)
+        }
+        if part == "weight":
+            embedding["class_embedder.embedding_table.weight"] = tensors.pop("y_embedder.embedding_table.weight")
+        for i in range(layers):
+            block = f"transformer_blocks.{i}"
+            found |= {f"{block}.norm1.emb.{name}": value for name, value in embedding.items()}
+            three = np.split(tensors.pop(f"blocks.{i}.attn.qkv.{part}"), 3)
+            found |= {f"{block}.attn1.to_{which}.{part}": each for which, each in zip("qkv", three, strict=True)}
+            for ours, theirs in renamed.items():
+                found[f"{block}.{theirs}.{part}"] = tensors.pop(f"blocks.{i}.{ours}.{part}")
+    assert not tensors
+    return found
+
+
+BLOCK = "transformer_blocks.1"
+SAID = {"num_attention_heads": 2, "sample_size": 6, "activation_fn": "gelu-approximate", "norm_type": "ada_norm_zero"}
+
+
+def folder(root, tensors, said):
+    """A pipeline's folder; its parts lie side by side."""
+    (root / "transformer").mkdir(parents=True)
+    save_file(tensors, root / "transformer" / "diffusion_pytorch_model.safetensors")
+    (root / "transformer" / "config.json").write_text(json.dumps(said))
+    return root
+
+
+def test_both_layouts_are_one_model(tensors, model, tmp_path):
+    """Of values drawn at random, so that no tensor could stand for another."""
+    rng = np.random.default_rng(0)
+    drawn = {n: v if n == "pos_embed" else rng.normal(size=v.shape).astype(np.float32) for n, v in tensors.items()}
+    save_file(drawn, tmp_path / "dit.safetensors")
+    wanted = weights.from_dit(tmp_path / "dit.safetensors", 2)
+    found = weights.from_dit(folder(tmp_path / "pipeline", as_diffusers(drawn), SAID))
+    assert found.config == wanted.config == model.config
+    jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
+    assert "10000^(-i/127)" in found.about["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "told"),
+    [
+        ({f"{BLOCK}.attn1.to_k.bias": None}, {}, f"1 missing: {BLOCK}.attn1.to_q|k|v.bias; 2 unexpected"),
+        ({f"{BLOCK}.extra": np.zeros(2, np.float32)}, {}, f"1 unexpected: {BLOCK}.extra"),
+        ({f"{BLOCK}.norm1.emb.timestep_embedder.linear_1.bias": np.ones(24, np.float32)}, {}, f"{BLOCK} embeds"),
+        ({}, {"sample_size": None}, "no sample_size told"),
+        ({}, {"activation_fn": "geglu"}, "its activation_fn is 'geglu'"),
+        ({}, {"num_attention_heads": None}, "give --heads"),
+    ],
+)
+def test_what_diffusers_stores_otherwise_is_refused(tensors, tmp_path, change, said, told):
+    changed = {name: value for name, value in (as_diffusers(tensors) | change).items() if value is not None}
+    with pytest.raises(InputError, match=re.escape(told)):
+        weights.from_dit(folder(tmp_path, changed, {n: v for n, v in (SAID | said).items() if v is not None}))

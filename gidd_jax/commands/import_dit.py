@@ -1,4 +1,4 @@
-"""``gidd-jax import-dit FILE|DIR --out DIR``: weights of the authors' PyTorch models of DiT, for images."""
+"""``gidd-jax import-dit FILE|DIR --out DIR``: weights of DiT, for images, as its authors or diffusers store them."""
 
 import argparse
 
@@ -8,7 +8,7 @@ EXAMPLE = "gidd-jax import-dit DiT-XL-2-512x512.pt --out models/dit"
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
-    """Writes params.npz and config.json, for models.dit_image; nothing where the checkpoint is none of DiT's."""
+    """Writes params.npz and config.json, for models.dit_image; nothing where the checkpoint is none of a DiT."""
     importing.add_arguments(parser)
     args = parser.parse_args(arguments)
     flags.prepare_jax()

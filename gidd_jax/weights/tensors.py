@@ -23,6 +23,9 @@ PLACES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.bin",
     "model.pt",
 )
 NESTED = ("state_dict", "model_state_dict", "model")
@@ -101,17 +104,24 @@ def take(tensors: Tensors, wanted: Mapping[str, tuple[int, ...]], where: Any, sp
     return {name: tensors[name].astype(np.float32) for name in wanted}
 
 
-def fitted(tensors: Tensors, shapes: Tree, outside: Mapping[str, str], layer: Mapping[str, str], where: Any) -> Tree:
+def fitted(
+    tensors: Tensors,
+    shapes: Tree,
+    outside: Mapping[str, str],
+    layer: Mapping[str, str],
+    where: Any,
+    blocks: str = "blocks",
+) -> Tree:
     """Parameters of the given shapes from exactly the tensors that are there (``take``); raises as that does.
 
-    outside, layer: our paths -> their names. A path ``blocks/PATH`` stands for one tensor ``blocks.I.NAME`` a layer,
+    outside, layer: our paths -> their names. A path ``blocks/PATH`` stands for one tensor ``{blocks}.I.NAME`` a layer,
     stacked; kernels are stored transposed there.
     """
     names, wanted = {}, {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         ours, shape = path_name(keys), leaf.shape
         if ours.startswith("blocks/"):
-            names[ours] = [f"blocks.{i}.{layer[ours.removeprefix('blocks/')]}" for i in range(shape[0])]
+            names[ours] = [f"{blocks}.{i}.{layer[ours.removeprefix('blocks/')]}" for i in range(shape[0])]
             shape = shape[1:]
         else:
             names[ours] = [outside[ours]]
