@@ -4,7 +4,7 @@
 
 Simulates oscillators of known K_c, order and exponent, and curves without a transition; asks of every repetition what
 docs/transitions.md asks of a user's sweep; writes how often the answer was right, with a 95 % binomial interval. With
-100 repetitions a quarter of an hour of one core.
+100 repetitions half an hour of one core.
 """
 
 import argparse
@@ -55,6 +55,7 @@ CASES = (
     Case("gaussian", "continuous", (400,), 12, frequencies="quantile"),
     Case("uniform", "discontinuous", (50, 150, 400), 12),
     Case("lorentzian", "continuous", (50, 200, 800), 24, FAR, dt=0.1, steps=1200, burn_in=700),
+    Case("lorentzian", "continuous", (200, 800, 3200), 24, FAR, dt=0.1, steps=1200, burn_in=700),
     Case("gaussian", "continuous", (200, 800, 3200), 24),
 )
 

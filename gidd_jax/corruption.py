@@ -20,6 +20,13 @@ def corrupt(
 
     A cell is resampled with probability 1 - alpha(t), whatever it then draws: under uniform noise one of V - 1
     resampled cells shows its clean token again. ``protected`` cells never change. t: scalar, [B] or [B,S].
+
+    >>> schedule = schedules.linear(vocab_size=3, mask_id=2)
+    >>> x = jnp.array([[0, 1, 0, 1]])
+    >>> given = jnp.array([[True, False, False, True]])
+    >>> z, resampled = corruption.corrupt(jax.random.key(0), schedule, x, t=1.0, protected=given)
+    >>> z.tolist(), resampled.tolist()
+    ([[0, 2, 2, 1]], [[False, True, True, False]])
     """
     keep_key, noise_key = jax.random.split(key)
     x = jnp.asarray(x)
@@ -47,7 +54,12 @@ def prior(key: PRNGKey, schedule: schedules.Schedule, shape: tuple[int, int], t:
 
 
 def marginal(schedule: schedules.Schedule, probs: Float[ArrayLike, "B S V"], t: ArrayLike) -> Float[Array, "B S V"]:
-    """q_t(z) = alpha(t) probs + beta(t) pi for a distribution over clean tokens, [B,S,V]."""
+    """q_t(z) = alpha(t) probs + beta(t) pi for a distribution over clean tokens, [B,S,V].
+
+    >>> schedule = schedules.linear(vocab_size=3, mask_id=2)
+    >>> corruption.marginal(schedule, jnp.array([[[0.5, 0.5, 0.0]]]), 0.5).tolist()
+    [[[0.25, 0.25, 0.5]]]
+    """
     t = schedules.over_cells(t)
     return schedules.alpha(schedule, t)[..., None] * jnp.asarray(probs) + schedules.beta_pi(schedule, t)
 

@@ -74,6 +74,11 @@ def ddim_step(
 
     sigma = eta sqrt((1 - abar') / (1 - abar)) sqrt(1 - abar / abar'); eta = 0 adds no noise, 1 is DDPM with the
     posterior variance. abar_next = 1 is the last step: x0, without noise.
+
+    >>> x0, eps = jnp.array([2.0]), jnp.array([-1.0])
+    >>> x = jnp.sqrt(0.25) * x0 + jnp.sqrt(0.75) * eps
+    >>> diffusion.ddim_step(x, eps, jnp.zeros(1), abar=0.25, abar_next=1, eta=0).round(5).tolist()  # x0 again
+    [2.0]
     """
     x, eps, noise = jnp.asarray(x), jnp.asarray(eps), jnp.asarray(noise)
     now, then = (trailing(jnp.asarray(a, x.dtype), x.ndim) for a in (abar, abar_next))

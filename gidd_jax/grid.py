@@ -18,6 +18,11 @@ def grid(study: Any, **columns: Number | Sequence[Number] | np.ndarray) -> Any:
 
     ``grid(sudoku, seed=range(4), attention=[0, 0.5, 1])`` is a Hyper of 12 rows (each field a numpy array [12]).
     Raises InputError on an unknown field, an empty column, NaN, a value out of its legal range, a repeated row.
+
+    >>> from gidd_jax.studies import sudoku
+    >>> hypers = sweep.grid(sudoku, seed=range(2), attention=[0, 0.5, 1])
+    >>> len(hypers.seed), hypers.attention.tolist()
+    (6, [0.0, 0.5, 1.0, 0.0, 0.5, 1.0])
     """
     names = _known(study, columns)
     lists = [list(_column(study, name, columns[name])) for name in names]

@@ -231,6 +231,10 @@ def hybrid(vocab_size: int, mask_id: int, p_uniform: ArrayLike = 0.0, gamma: Arr
 
     ``p_uniform`` and ``gamma`` are traced. InputError for a concrete p_uniform outside [0, 1) or gamma outside (0, 2]
     (above 2 the process would have negative rates).
+
+    >>> schedule = schedules.hybrid(vocab_size=4, mask_id=3, p_uniform=0.2)
+    >>> print(schedules.beta_pi(schedule, 0.5).round(3))  # some on tokens, most on the mask
+    [0.067 0.067 0.067 0.4  ]
     """
     _check_vocab(vocab_size, mask_id)
     way_out = "must be in [0, 1); for purely uniform noise use schedules.log_snr(vocab_size, mask_id, shift=1000.0)"
@@ -250,6 +254,10 @@ def log_snr(
     """GIDD in log-SNR: pure masked noise at shift -1000, balanced at 0, pure uniform at +1000; arXiv 2512.10858.
 
     All four numbers are traced. InputError for a concrete non-finite number or an empty range.
+
+    >>> schedule = schedules.log_snr(vocab_size=4, mask_id=3, shift=1000)  # no masks at all
+    >>> [round(mass, 4) for mass in schedules.beta_pi(schedule, 0.0).tolist()]
+    [0.1667, 0.1667, 0.1667, 0.0]
     """
     _check_vocab(vocab_size, mask_id)
     named = {"scale": scale, "shift": shift, "min_log_snr": min_log_snr, "max_log_snr": max_log_snr}
@@ -262,12 +270,22 @@ def log_snr(
 
 
 def alpha(schedule: Schedule, t: ArrayLike) -> Float[Array, "..."]:
-    """Mixing rate alpha(t): the share of tokens that the noise has not reached; 1 at the clean end."""
+    """Mixing rate alpha(t): the share of tokens that the noise has not reached; 1 at the clean end.
+
+    >>> schedule = schedules.linear(vocab_size=4, mask_id=3)
+    >>> round(float(schedules.alpha(schedule, 0.25)), 6)
+    0.75
+    """
     return schedule.masses(t).keep
 
 
 def beta_pi(schedule: Schedule, t: ArrayLike) -> Float[Array, "... V"]:
-    """Mass the noise puts on each token: (1 - alpha(t)) pi_t, [..., V]; sums with alpha to 1."""
+    """Mass the noise puts on each token: (1 - alpha(t)) pi_t, [..., V]; sums with alpha to 1.
+
+    >>> schedule = schedules.linear(vocab_size=4, mask_id=3)
+    >>> schedules.beta_pi(schedule, 0.25).tolist()
+    [0.0, 0.0, 0.0, 0.25]
+    """
     masses = schedule.masses(t)
     return over_vocab(schedule, masses.mask, masses.uniform)
 

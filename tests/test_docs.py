@@ -1,14 +1,44 @@
 """What the documents say runs, and ends where they say it does."""
 
+import doctest
+import importlib
 import json
 import pathlib
+import pkgutil
 import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+import gidd_jax
+from gidd_jax import analysis, corruption, diffusion, kuramoto, losses, replica, sampling, schedules, sweep
+from gidd_jax.data import sudoku
+
 ROOT = pathlib.Path(__file__).parent.parent
+WITH_EXAMPLES = """
+    hybrid log_snr alpha beta_pi marginal corrupt gidd_terms gidd_loss itakura_saito masked_elbo reverse_probs
+    reveal_counts coupled_attention linear_split initial_pair scale_discrepancy ddim_step speciation order_parameter
+    critical_coupling stationary_r simulate fit_sigmoid bootstrap_midpoint mode_energies effective_rank rankme load
+    parse violations grid
+""".split()
+
+
+def test_the_examples_of_docstrings_are_true():
+    names = dict(jax=jax, jnp=jnp, np=np, analysis=analysis, corruption=corruption, diffusion=diffusion)
+    names |= dict(kuramoto=kuramoto, losses=losses, replica=replica, sampling=sampling, schedules=schedules)
+    names |= dict(sudoku=sudoku, sweep=sweep)
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(verbose=False)
+    found, told = set(), []
+    for info in pkgutil.walk_packages(gidd_jax.__path__, "gidd_jax."):
+        if info.name != "gidd_jax.__main__":
+            for example in finder.find(importlib.import_module(info.name), globs=names):
+                if example.examples:
+                    runner.run(example, out=told.append)
+                    found.add(example.name.split(".")[-1])
+    assert not runner.failures, "".join(told)
+    assert found >= set(WITH_EXAMPLES)
 
 
 def test_the_study_of_the_documents_runs_and_learns(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ ORDER = """
     program ledger memory writer sweep export weights
     analysis plotting plotting_pairs plotting_samplers plotting_transitions report
     studies
-    commands cli
+    commands cli __main__
 """.split()
 
 HEAVY = dict.fromkeys(

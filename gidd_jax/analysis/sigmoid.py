@@ -34,6 +34,13 @@ def fit_sigmoid(t: ArrayLike, y: ArrayLike) -> SigmoidFit:
     Refused (ok False, NaN): a number that is not finite, a rise below 3 of its standard errors or no better than noise,
     a midpoint outside t, plateaus so far beyond the data that the curve shows no bend. Raises InputError unless t and y
     are of one length of 6 or more and t rises.
+
+    >>> t = np.arange(20.0)
+    >>> fit = analysis.fit_sigmoid(t, 1 / (1 + np.exp(-(t - 8.0))))
+    >>> fit.ok, round(fit.midpoint, 3), round(fit.width, 3)
+    (True, 8.0, 1.0)
+    >>> analysis.fit_sigmoid(t, 0 * t).ok  # flat curves are refused
+    False
     """
     t, y = _checked(t, y)
     if y.ndim != 1:
@@ -43,7 +50,13 @@ def fit_sigmoid(t: ArrayLike, y: ArrayLike) -> SigmoidFit:
 
 
 def bootstrap_midpoint(t: ArrayLike, y: ArrayLike, idx: ArrayLike) -> np.ndarray:
-    """Midpoints [nb] of sigmoids through the median over rows of y [M, T] resampled by idx [nb, M]; NaN: refused."""
+    """Midpoints [nb] of sigmoids through the median over rows of y [M, T] resampled by idx [nb, M]; NaN: refused.
+
+    >>> t = np.arange(20.0)
+    >>> y = 1 / (1 + np.exp(-(t - np.array([[8.0], [8.0], [9.0]]))))
+    >>> print(analysis.bootstrap_midpoint(t, y, np.array([[0, 1, 2], [2, 2, 2]])).round(3))
+    [8. 9.]
+    """
     t, y = _checked(t, y)
     idx = np.asarray(idx)
     if y.ndim != 2 or idx.ndim != 2:

@@ -31,6 +31,10 @@ def mode_energies(V: ArrayLike) -> ModeEnergies:
     taken from the M x M matrices V_s V_0^T alone, so D may be large. Modes with w_k <= tol w_1 (tol 1e-10; 1e-6 where V
     is float32) are not kept. In-sample: modes and energies come from the same rows, which by itself makes trailing
     modes seem to keep more. Raises InputError unless V is [S, M, D].
+
+    >>> V = np.stack([np.eye(3), 0.5 * np.eye(3)])  # at s = 1 every mode at half its size
+    >>> analysis.mode_energies(V).energies.round(6).tolist()
+    [[1.0, 1.0, 1.0], [0.25, 0.25, 0.25]]
     """
     V = np.asarray(V)
     if V.ndim != 3:
@@ -60,13 +64,20 @@ def effective_rank(Z: ArrayLike, centered: bool = False) -> float:
     """Nuclear norm over spectral norm of Z [N, H], sum(s) / max(s): between 1 and min(N, H); 0 where Z is 0.
 
     ``centered`` takes the mean row out first. A random Gaussian 128 x 512 matrix has 84. Raises InputError unless 2-D.
+
+    >>> round(analysis.effective_rank(np.diag([2.0, 1.0, 1.0])), 6)
+    2.0
     """
     s = _singular_values(Z, centered)
     return float(s.sum() / s[0]) if s[0] > 0 else 0.0
 
 
 def rankme(Z: ArrayLike) -> float:
-    """exp of the entropy of s / sum(s), s the singular values of the centred Z [N, H] (Garrido et al. 2023, eq. 1)."""
+    """exp of the entropy of s / sum(s), s the singular values of the centred Z [N, H] (Garrido et al. 2023, eq. 1).
+
+    >>> round(analysis.rankme(np.concatenate([np.eye(4), -np.eye(4)])), 6)
+    4.0
+    """
     s = _singular_values(Z, True)
     if not s[0] > 0:
         return 0.0

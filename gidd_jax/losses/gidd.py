@@ -39,6 +39,12 @@ def gidd_terms(
     columns >= vocab_size, a head padded to a round width, q_t is 0. Cells with x = mask are 0. Float32 inside, or
     float64 for float64 logits. Gradients flow into the logits only, or into what makes ``LazyLogits``. InputError for
     logits narrower than the vocabulary.
+
+    >>> schedule = schedules.linear(vocab_size=3, mask_id=2)
+    >>> x, z = jnp.array([[0, 1]]), jnp.array([[2, 1]])  # the first cell is masked
+    >>> terms = losses.gidd_terms(schedule, jnp.zeros((1, 2, 3)), x, z, t=0.5)
+    >>> print(terms.elbo.round(4))  # ln 2 / t where masked, nothing where shown
+    [[1.3863 0.    ]]
     """
     logits = logits if isinstance(logits, LazyLogits) else jnp.asarray(logits)
     x, z, ids = jnp.asarray(x), jnp.asarray(z), (schedule.vocab_size, schedule.mask_id)
@@ -78,6 +84,12 @@ def gidd_loss(
     Under "dynamic" a max_weight below 2 takes the mask's weight down. Without ``valid`` every cell counts, padding too.
     Metrics: loss; elbo, mean over valid cells; kl_loss and is_loss, means weighted as the loss is; elbo/t, kl/t, is/t:
     unweighted means in each of ten bins of the schedule's ``unit_time``, which is 1 - alpha for log-SNR.
+
+    >>> schedule = schedules.linear(vocab_size=3, mask_id=2)
+    >>> x, z = jnp.array([[0, 1]]), jnp.array([[2, 1]])
+    >>> loss, metrics = losses.gidd_loss(schedule, jnp.zeros((1, 2, 3)), x, z, t=0.5, weighting="elbo")
+    >>> round(float(loss), 4)  # a mean over both cells
+    0.6931
     """
     terms = gidd_terms(schedule, logits, x, z, t)
     weight = loss_weight(schedule, x, z, t, weighting, min_weight, max_weight).astype(terms.kl.dtype)
@@ -125,6 +137,10 @@ def loss_weight(
 
 
 def itakura_saito(a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
-    """D_IS(a : b) = a/b - log(a/b) - 1, elementwise over broadcast shapes, in nats; 0 where a = b, for a, b > 0."""
+    """D_IS(a : b) = a/b - log(a/b) - 1, elementwise over broadcast shapes, in nats; 0 where a = b, for a, b > 0.
+
+    >>> round(float(losses.itakura_saito(2.0, 1.0)), 4)  # 2 - ln 2 - 1
+    0.3069
+    """
     ratio = jnp.asarray(a) / jnp.asarray(b)
     return ratio - jnp.log(ratio) - 1

@@ -31,6 +31,10 @@ def masked_elbo(
 
     The ELBO of ``schedules.linear`` at p_uniform 0 is this.
     Sources: MDLM, arXiv 2406.07524, eq. 11; LLaDA, arXiv 2502.09992, eq. 3.
+
+    >>> x, z = jnp.array([[0, 1]]), jnp.array([[2, 1]])
+    >>> print(losses.masked_elbo(jnp.zeros((1, 2, 3)), x, z, t=0.5, mask_id=2).round(4))  # 2 ln 2 where masked
+    [[1.3863 0.    ]]
     """
     nats = cross_entropy(logits, x, mask_id)
     t = jnp.maximum(schedules.over_cells(t), schedules.WEIGHT_EPS).astype(nats.dtype)

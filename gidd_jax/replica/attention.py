@@ -73,6 +73,11 @@ def coupled_attention(
     """Attention of the replicas A and B under the coupling g in [0, 1], a scalar or [B] (eq. 19).
 
     out_A = (att(q_A, k_A, v_A) + g att(q_A, k_B, v_B)) / (1 + g), and the same with A and B exchanged.
+
+    >>> q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 1, 4, 8))
+    >>> A, B = replica.coupled_attention(q, k, v, q, k, v, g=0.7)  # a pair of equals stays one
+    >>> bool((A == B).all())
+    True
     """
     out_a, out_b = paired_attention(jnp.stack([qA, qB]), jnp.stack([kA, kB]), jnp.stack([vA, vB]), g)
     return out_a, out_b

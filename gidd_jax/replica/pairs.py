@@ -22,6 +22,10 @@ def initial_pair(
     """A, B = (z +- sigma delta) / sqrt(1 + sigma^2) of normal z and delta (67-68): each is normal again.
 
     sigma = 0: the same start; 1: independent ones (``pair_correlation``). The paper never says its sigma.
+
+    >>> A, B = replica.initial_pair(jnp.array([1.0]), jnp.array([0.5]), sigma=0.0)
+    >>> A.tolist(), B.tolist()
+    ([1.0], [1.0])
     """
     z, delta = jnp.asarray(z), jnp.asarray(delta)
     root = jnp.sqrt(1 + jnp.square(jnp.asarray(sigma, z.dtype)))
@@ -53,6 +57,11 @@ def scale_discrepancy(
 
     P averages into pool x pool cells (``pooled``), U brings them back to the size of the image (``enlarged``); both
     sums run over channels and cells. Raises InputError unless 1 <= pool.
+
+    >>> one, other = jnp.ones((1, 4, 4)), jnp.zeros((1, 4, 4))
+    >>> low, high = replica.scale_discrepancy(one, other, pool=2)  # all of it coarse
+    >>> float(low), float(high)
+    (4.0, 0.0)
     """
     difference = jnp.asarray(xA) - jnp.asarray(xB)
     coarse = pooled(difference, pool)

@@ -69,6 +69,10 @@ def speciation(m: ArrayLike, c: ArrayLike, gamma: ArrayLike, eta: ArrayLike) -> 
         snr = m^2 / (c ((1 - eta) c + gamma)),   kappa = gamma snr,   u = kappa tanh u.
 
     A mode commits where kappa > 1. NaN, and not ``valid``, unless eta < 1 + gamma / c.
+
+    >>> found = replica.speciation(m=1.0, c=1.0, gamma=1.0, eta=0.5)
+    >>> round(float(found.kappa), 4), bool(found.kappa > 1)
+    (0.6667, False)
     """
     m, c, gamma, eta = jnp.broadcast_arrays(*(jnp.asarray(x, jnp.result_type(float, x)) for x in (m, c, gamma, eta)))
     left = (1 - eta) * c + gamma

@@ -32,6 +32,11 @@ def reverse_probs(
     a = alpha_t / alpha_s and b = (beta pi)_t - a (beta pi)_s. The formula weighs z itself, so the belief that makes it
     exact, and the one that minimises the ELBO, is P(x_i | all other cells), not P(x_i | all cells). A z that is
     impossible under ``probs`` stays. Times: scalar, [B] or [B,S].
+
+    >>> schedule = schedules.linear(vocab_size=3, mask_id=2)
+    >>> belief = jnp.array([[[0.75, 0.25, 0.0]]])
+    >>> sampling.reverse_probs(schedule, belief, jnp.array([[2]]), t=1.0, s=0.5).tolist()  # half of the masks go
+    [[[0.375, 0.125, 0.5]]]
     """
     masses = (schedule.masses(schedules.over_cells(time)) for time in (t, s))
     return _reverse(schedule, jnp.asarray(probs), jnp.asarray(z), *masses)

@@ -15,6 +15,10 @@ def reveal_counts(
 
     The share still masked shrinks by 1 - (lo + span r_i)/(T - i) at step i and is 0 after the last; counts are
     differences of its rounding, at least 0. At r = 0.5 the pace is even; a constant r gives (1 - i/T)^(lo + span r).
+
+    >>> even, slow = 0.5, 0.0
+    >>> sampling.reveal_counts(jnp.array([8, 8]), jnp.array([[even, slow]] * 4)).T.tolist()
+    [[2, 2, 2, 2], [2, 1, 2, 3]]
     """
     r = jnp.asarray(r)
     left = jnp.asarray(remaining).astype(jnp.int32)

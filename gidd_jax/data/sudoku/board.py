@@ -68,6 +68,9 @@ def parse(text: str, box: Box | None = None) -> np.ndarray:
     """Text of a board, '.' or '0' for a blank and letters from A for digits above 9 -> uint8 [cells].
 
     Raises ``InputError`` for a wrong length or a character that is no digit of the board.
+
+    >>> sudoku.parse("1.3. .... 2... ...4".replace(" ", "")).tolist()
+    [1, 0, 3, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 4]
     """
     box = box or Box.of(len(text))
     if len(text) != box.cells:
@@ -123,6 +126,11 @@ def violations(board: np.ndarray, box: Box | None = None) -> int | np.ndarray:
     """Rows, columns and boxes that are not a permutation of 1..size: 0 to 27 for 9x9; a blank breaks its three units.
 
     uint8 [cells] -> int; uint8 [N, cells] -> int [N].
+
+    >>> sudoku.violations(sudoku.parse("1234341221434321"))
+    0
+    >>> sudoku.violations(sudoku.parse("1134341221434321"))  # a row, a column and a box
+    3
     """
     board = np.asarray(board)
     box = box or Box.of(board.shape[-1])
