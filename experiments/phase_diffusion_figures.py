@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments import phase_diffusion_tests as tests
-from gidd_jax.analysis import final, mean_interval
+from gidd_jax.analysis import mean_interval
 from gidd_jax.studies.phase_arms import DOSES, NAMES
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -13,8 +13,10 @@ METHODS = ("free", "low confidence", "random order", "ancestral", "remdm", "orac
 USUAL = 2.0
 
 
-def drawn(table: pd.DataFrame, arrays: dict, by_steps: dict[int, pd.DataFrame], found: pd.DataFrame) -> Figure:
-    """Six panels; bands and bars are 95 % t intervals over keys, or over seeds where said."""
+def drawn(
+    arrays: dict, by_steps: dict[int, dict], found: pd.DataFrame, real: dict[str, np.ndarray], oracle: str
+) -> Figure:
+    """Six panels; bands and bars are 95 % t intervals over keys. ``oracle`` says what the arms of that name read."""
     figure = Figure(figsize=(13, 7), layout="constrained")
     axes = figure.subplots(2, 3)
     _paths(
@@ -26,8 +28,8 @@ def drawn(table: pd.DataFrame, arrays: dict, by_steps: dict[int, pd.DataFrame], 
     axes[0, 0].set(ylabel="R (0 to 1)", title="order parameter along sampling")
     _paths(axes[0, 1], arrays, "entropy_path", {name: (USUAL, name) for name in METHODS})
     axes[0, 1].set(ylabel="entropy of the guess at a mask (nats)", title="what the model still does not know")
-    _quality(axes[0, 2], table, by_steps)
-    _doses(axes[1, 0], arrays, "nll", "samples under the source (nats per token)")
+    _quality(axes[0, 2], by_steps, real)
+    _doses(axes[1, 0], arrays, "nll", "samples under the judge (nats per token)")
     _doses(axes[1, 1], arrays, "distinct", "distinct bigrams of a sample (fraction)")
     _causes(axes[1, 2], found)
     for ax in axes.flat:
@@ -36,7 +38,8 @@ def drawn(table: pd.DataFrame, arrays: dict, by_steps: dict[int, pd.DataFrame], 
             ax.legend(fontsize=7.5, frameon=False)
     seeds, keys = len({seed for *_, seed in arrays}), found["keys"].iloc[0]
     figure.suptitle(
-        f"Does R matter? {seeds} seeds, {keys} keys an arm, paired; K = {USUAL:g} where not said", fontsize=11
+        f"Does R matter? {seeds} seeds, {keys} keys an arm, paired; K = {USUAL:g} where not said; oracle: {oracle}",
+        fontsize=11,
     )
     return figure
 
@@ -53,23 +56,15 @@ def _paths(ax, arrays: dict, name: str, shown: dict[str, tuple[float, str]]) -> 
     ax.invert_xaxis()
 
 
-def _quality(ax, table: pd.DataFrame, by_steps: dict[int, pd.DataFrame]) -> None:
-    entropy = final(table).query("metric == 'entropy'")["value"].mean()
+def _quality(ax, by_steps: dict[int, dict], real: dict[str, np.ndarray]) -> None:
     for colour, method in zip(HUES, METHODS, strict=True):
-        seeds = [
-            rows[
-                (rows["metric"] == f"arm_nll@{method}")
-                & (rows["modulation"] == 0)
-                & np.isclose(rows["coupling"], USUAL)
-            ]
-            for rows in by_steps.values()
-        ]
-        ax.plot(list(by_steps), [rows["value"].mean() for rows in seeds], "-", color=colour, label=method)
-        for n, rows in zip(by_steps, seeds, strict=True):
-            ax.plot(np.full(len(rows), n), rows["value"], "o", ms=3, color=colour)
-    ax.axhline(entropy, color="black", ls="--", lw=1, label="entropy of the source")
+        means = [[each.mean() for each in tests.of_seeds(rows, USUAL, "nll", method)] for rows in by_steps.values()]
+        ax.plot(list(by_steps), [np.mean(seeds) for seeds in means], "-", color=colour, label=method)
+        for n, seeds in zip(by_steps, means, strict=True):
+            ax.plot(np.full(len(seeds), n), seeds, "o", ms=3, color=colour)
+    ax.axhline(real["nll"].mean(), color="black", ls="--", lw=1, label="real, held out")
     ax.set(
-        xlabel="model calls (steps)", ylabel="samples under the source (nats per token)", title="quality (a dot a seed)"
+        xlabel="model calls (steps)", ylabel="samples under the judge (nats per token)", title="quality (a dot a seed)"
     )
     ax.set_xscale("log", base=2)
     ax.set_xticks(list(by_steps), [str(n) for n in by_steps])
@@ -87,7 +82,8 @@ def _doses(ax, arrays: dict, name: str, label: str) -> None:
 
 
 def _causes(ax, found: pd.DataFrame) -> None:
-    rows = found[(found["outcome"] == "nll") & found["family"].isin(["information", "oracle", "alone", "positive"])]
+    told = {"information": "", "oracle": "oracle: ", "alone": "", "certain": "best of cell: ", "positive": "oracle: "}
+    rows = found[(found["outcome"] == "nll") & found["family"].isin(told)]
     names = list(dict.fromkeys(zip(rows["family"], rows["contrast"], strict=True)))
     for shift, (colour, (K, part)) in enumerate(zip(HUES, rows.groupby("K"), strict=False)):
         part = part.set_index(["family", "contrast"]).loc[names]
@@ -96,8 +92,7 @@ def _causes(ax, found: pd.DataFrame) -> None:
         ax.errorbar(part["difference"], y, xerr=bars, fmt="o", ms=4, capsize=2, color=colour, label=f"K = {K:g}")
     ax.axvline(0, color="0.5", lw=0.8)
     ax.axvspan(-tests.MARGIN, tests.MARGIN, color="0.9", lw=0, zorder=0)
-    labels = [("oracle: " if family in ("oracle", "positive") else "") + contrast for family, contrast in names]
-    ax.set_yticks(np.arange(len(names)) + 0.2, labels, fontsize=8)
+    ax.set_yticks(np.arange(len(names)) + 0.1, [told[family] + contrast for family, contrast in names], fontsize=8)
     ax.set(xlabel="nats per token more than with R (grey: margin)", title="R's content taken away")
     ax.invert_yaxis()
 
