@@ -9,8 +9,13 @@
   hysteresis      K ramped up and down, at two speeds, after training at its first value
   sizes           how steeply use of the cross path rises with K, by width: a transition sharpens with size
   learning_rate   the benefit with the best of three rates for each K, chosen on validation boards
+  noise           uniform against masked noise, each model on its own tier, at equal numbers of model calls: boards
+                  solved by one-head, two-head uniform models and a masked one, of one trunk and size, by k-pass and
+                  samplers that revise. Compared by seed: resampling by the holding head less masked k-pass, and less
+                  masked remask, at every number of calls, and whether the gap differs between tiers
 
-Given cells are seen, 3 seeds. All of it is secondary to ``easy_vs_hard``: no threshold, intervals only.
+Given cells are seen, 3 seeds. All of it is secondary to ``easy_vs_hard``: no threshold, intervals only. The verdict of
+``sizes`` is that of ``analysis.verdict``; docs/transitions.md asks for more seeds and wider sizes than these.
 """
 
 import argparse
@@ -23,22 +28,33 @@ import numpy as np
 import pandas as pd
 
 from experiments import easy_vs_hard_arms_tables as tables
-from experiments.easy_vs_hard import PRESETS, Preset
+from experiments.easy_vs_hard import PRESETS, Preset, described
+from experiments.easy_vs_hard_figures import against_calls
 from gidd_jax import files, progress, sweep
 from gidd_jax.commands import flags
 from gidd_jax.data.sudoku import label, load, tiers, write_csv
 from gidd_jax.studies import sudoku
 
 SEEDS = range(3)
-Run = Callable[[list[tuple[sudoku.Config, Any]]], pd.DataFrame]
-"""Groups of rows -> their table, trained or found."""
+Run = Callable[..., sweep.SweepResult]
+"""Groups of rows, and a name where an arm has several sweeps -> what was trained, or found there."""
+MODELS = {
+    "one-head uniform": (dict(decode_by="confidence"), dict(holding_weight=0.0), ("k-pass", "ancestral", "resample")),
+    "two-head uniform": (dict(decode_by="holding"), {}, ("k-pass", "ancestral", "resample")),
+    "masked": (
+        dict(noise="masked", decode_by="confidence"),
+        dict(holding_weight=0.0),
+        ("k-pass", "ancestral", "remask"),
+    ),
+}
+"""Settings, dials and samplers of the arm ``noise``."""
 
 
 def main(arm: str, preset: Preset, out: pathlib.Path, host_devices: int, quiet: bool) -> int:
     """Trains and tells one arm -> exit status."""
     flags.prepare_jax(host_devices)
     bar = progress.quiet if quiet else progress.bar
-    text, table = ARMS[arm](preset, lambda groups: sweep.run(sudoku, groups, out / arm, bar).table, out)
+    text, table = ARMS[arm](preset, lambda groups, name="": sweep.run(sudoku, groups, out / arm / name, bar), out)
     files.write_text(out / f"{arm}.txt", text + "\n")
     files.write(out / f"{arm}.csv", lambda p: table.to_csv(p, index=False, float_format="%.4g"))
     print(text)
@@ -77,7 +93,7 @@ def curricula(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.Data
     }
     parts = [grid(preset, **order) for order in orders.values()]
     rows = sweep.rows(sudoku, **{name: np.concatenate([getattr(p, name) for p in parts]) for name in parts[0]._fields})
-    table = run([(config(preset, data=str(path), eval_tier=preset.tiers[1]), rows)])
+    table = run([(config(preset, data=str(path), eval_tier=preset.tiers[1]), rows)]).table
     return tables.curricula(table, {(o["tier"], o.get("first_tier", 0)): name for name, o in orders.items()})
 
 
@@ -86,7 +102,8 @@ def volume(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFra
     steps = preset.settings["steps"]
     often = dict(source=preset.tiers[1], eval_every=steps // 150 * 10, eval_boards=128, schedule="constant")
     configs = [config(preset, **often, limit=limit) for limit in (0, 200)]
-    return tables.volume(run([(each, grid(preset)) for each in configs]), {"g0": "all boards", "g1": "160 boards"})
+    table = run([(each, grid(preset)) for each in configs]).table
+    return tables.volume(table, {"g0": "all boards", "g1": "160 boards"})
 
 
 def hysteresis(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
@@ -99,7 +116,7 @@ def hysteresis(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.Dat
     parts = [grid(preset, tier=places(preset)[1], **way) for way in ways]
     rows = sweep.rows(sudoku, **{name: np.concatenate([getattr(p, name) for p in parts]) for name in parts[0]._fields})
     fine = config(preset, steps=2 * steps, eval_every=steps // 8, eval_boards=128, schedule="constant")
-    return tables.hysteresis(run([(fine, rows)]))
+    return tables.hysteresis(run([(fine, rows)]).table)
 
 
 def sizes(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
@@ -108,7 +125,7 @@ def sizes(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFram
     shapes = [(board, widest // part) for board in boards for part in (4, 2, 1)]
     configs = [config(preset, data=board, d_model=width) for board, width in shapes]
     couplings = grid(preset, attention=[0.1, 0.25, 0.5, 0.75, 1.0])
-    table = run([(each, couplings) for each in configs])
+    table = run([(each, couplings) for each in configs]).table
     return tables.sizes(table, {f"g{g}": shape for g, shape in enumerate(shapes)})
 
 
@@ -117,10 +134,30 @@ def learning_rate(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.
     rates = [preset.learning_rate * factor for factor in (1 / 3, 1, 3)]
     easy, hard = places(preset)
     rows = grid(preset, tier=[easy, hard], learning_rate=rates)
-    return tables.learning_rate(run([(config(preset), rows)]), {easy: "easy", hard: "hard"})
+    return tables.learning_rate(run([(config(preset), rows)]).table, {easy: "easy", hard: "hard"})
 
 
-ARMS = {arm.__name__: arm for arm in (curricula, volume, hysteresis, sizes, learning_rate)}
+def noise(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
+    """New digits are the likeliest, as in k-pass; ancestral draws them, as it must."""
+    easy, hard = places(preset)
+    boards = preset.boards()
+    unknown = boards.box.cells - int(boards.clues[np.isin(boards.source, preset.tiers)].min())
+    parts = []
+    for model, (settings, dials, samplers) in MODELS.items():
+        rows = grid(preset, attention=0.0, tier=[easy, hard], **dials)
+        trained = run([(config(preset, trunk="shared", **settings), rows)], model.replace(" ", "_"))
+        for calls in (-(-unknown // 4), unknown, 4 * unknown):
+            how = dict(samplers=samplers, sampler_steps=calls, sampler_cells=-(-unknown // calls))
+            how |= dict(sampler_temperature=0.0, decode_boards=preset.settings["eval_boards"], eval_boards=64)
+            measured = sweep.evaluate(sudoku, trained.directory, "test", **how)
+            parts.append(measured.assign(model=model, steps=calls))
+    solved = tables.solved(pd.concat(parts, ignore_index=True), {easy: "easy", hard: "hard"})
+    figure = against_calls(solved, described(preset, boards))
+    files.write(out / "noise.png", lambda path: figure.savefig(path, dpi=150, format="png"))
+    return tables.noise(solved)
+
+
+ARMS = {arm.__name__: arm for arm in (curricula, volume, hysteresis, sizes, learning_rate, noise)}
 
 
 if __name__ == "__main__":

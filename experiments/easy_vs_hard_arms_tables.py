@@ -1,10 +1,12 @@
 """What the arms of the factorial tell: a sweep's table in, lines for people and a table out."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
 from experiments.easy_vs_hard_contrasts import HIGH_T, OWN, TIERS, benefits, losses
-from gidd_jax.analysis import Interval, final, loop_area, mean_interval, sharpening, take_off_times
+from gidd_jax.analysis import Interval, describe, final, loop_area, mean_interval, take_off_times, verdict
 
 Told = tuple[str, pd.DataFrame]
 
@@ -64,18 +66,19 @@ def hysteresis(table: pd.DataFrame) -> Told:
 
 
 def sizes(table: pd.DataFrame, shapes: dict[str, tuple[str, int]]) -> Told:
-    """Knock-out of the jump by K for each board and width, and whether its rise sharpens with the width."""
+    """Knock-out of the jump by K for each board and width, and the verdict on a transition as the width grows."""
     found, curves = [], {}
     for group, (board, width) in shapes.items():
         used = _scalar(table[table["group"] == group], "knockout_zero_jump")
         curves.setdefault(board, {})[width] = used.to_numpy()
         found += [_line(f"{board} width {width}", K, "knock-out, jump", used[K]) for K in used]
-    couplings = np.array(list(used.columns), float)
+    couplings, verdicts = np.array(list(used.columns), float), []
     for board, by_width in curves.items():
-        found.append(
-            _line_of(board, np.nan, "power of the width in max d ln r / dK", sharpening(couplings, by_width).exponent)
-        )
-    return _told(found, "no transition where the power's interval holds 0, and nothing at all where the knock-outs' do")
+        asked = verdict(couplings, by_width)
+        verdicts.append(f"{board}, N the width: {describe(asked)}")
+        found.append(_line_of(board, np.nan, "power of the width in max d ln r / dK", asked.sharpening.exponent))
+    text, lines = _told(found, "nothing is told where the knock-outs' intervals hold 0")
+    return "\n".join([text, *verdicts]), lines
 
 
 def learning_rate(table: pd.DataFrame, known: dict[int, str]) -> Told:
@@ -101,6 +104,33 @@ def learning_rate(table: pd.DataFrame, known: dict[int, str]) -> Told:
     found += [_line(f"{tier}, best rate", strongest, "jump benefit", gain) for tier, gain in gains.items()]
     found += [_line("best rate", strongest, "D = hard - easy", gains["hard"] - gains["easy"])]
     return _told(found, f"t in bins {HIGH_T.min()} to {HIGH_T.max()} of 10; rates chosen on validation boards")
+
+
+def solved(table: pd.DataFrame, known: dict[int, str]) -> pd.DataFrame:
+    """Share of boards solved and model calls by tier, model, sampler, steps it may take, and seed."""
+    rows = table[(table["bin"] == -1) & table["metric"].str.contains("@[a-z]", regex=True)]
+    base = rows["metric"].str.partition("@")
+    rows = rows.assign(measure=base[0], sampler=base[2], tier=rows["tier"].map(known))
+    keys = ["tier", "model", "sampler", "steps", "seed"]
+    found = rows.pivot_table(index=keys, columns="measure", values="value").reset_index()
+    return found.rename(columns={"puzzle_accuracy": "solved", "cell_accuracy": "cells", "model_calls": "calls"})
+
+
+def noise(found: pd.DataFrame) -> Told:
+    """Boards solved by model, sampler and calls, by tier; and what resampling by the holding head has over the mask."""
+    lines, by_seed = [], found.set_index(["tier", "model", "sampler", "steps", "seed"])["solved"].sort_index()
+    for (tier, model, sampler, _), own in found.groupby(["tier", "model", "sampler", "steps"]):
+        calls = f"boards solved in {own['calls'].mean():.3g} calls"
+        lines.append(_line(f"{tier}: {model}, {sampler}", np.nan, calls, own["solved"]))
+    gaps = {}
+    for steps, tier, sampler in itertools.product(sorted(found["steps"].unique()), TIERS, ("k-pass", "remask")):
+        gap = by_seed[tier, "two-head uniform", "resample", steps] - by_seed[tier, "masked", sampler, steps]
+        gaps[tier, sampler] = gap
+        what = f"two-head resample - masked {sampler}"
+        lines.append(_line(f"{tier}: in {steps:g} steps", np.nan, what, gap))
+        if tier == TIERS[1]:
+            lines.append(_line(f"hard - easy: in {steps:g} steps", np.nan, what, gap - gaps[TIERS[0], sampler]))
+    return _told(lines, "each model on its own tier")
 
 
 def _scalar(table: pd.DataFrame, metric: str) -> pd.DataFrame:

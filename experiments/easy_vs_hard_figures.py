@@ -9,33 +9,37 @@ from experiments.easy_vs_hard_contrasts import HEADS, OWN, TIERS, losses, visibl
 from gidd_jax.analysis import mean_interval
 
 HUES = {"easy": "#0072B2", "hard": "#D55E00"}
+MODELS, STROKES = ("#009E73", "#CC79A7", "#000000"), ("-", "--", ":", "-.")
 
 
 def drawn(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, levels: pd.DataFrame, boards: str) -> Figure:
     """A row of panels a visibility."""
     seen_by = visible(table)
-    figure = Figure(figsize=(18, 3.2 * len(seen_by)), layout="constrained")
+    figure = Figure(figsize=(19, 0.4 + 3.2 * len(seen_by)), layout="constrained")
     axes = figure.subplots(len(seen_by), 6, squeeze=False)
     for line, (group, seen) in zip(axes, seen_by.items(), strict=True):
         for ax, head in zip(line, HEADS, strict=False):
             _benefit(ax, found[(found["visibility"] == seen) & (found["head"] == head) & (found["test"] == OWN)])
-            ax.set_ylabel(f"{head}: benefit (nats per cell)")
+            ax.set_ylabel(f"{head}: benefit\n(nats per cell)")
         _by_t(line[2], table, group)
         here = ordered[ordered["visibility"] == seen]
         _order(line[3], here[(here["measure"] == "knock-out, jump") & (here["tier"] == here["test"])])
-        line[3].set_ylabel("jump loss added (nats)")
+        line[3].set_ylabel("jump loss added\n(nats)")
         _order(line[4], here[(here["measure"] == "AUROC of holding") & (here["test"] == TIERS[1])])
         _auroc_by_t(line[5], levels[(levels["visibility"] == seen) & (levels["test"] == TIERS[1])])
         for i, ax in enumerate(line):
             ax.set_title(seen, size=10)
             if i not in (2, 5):
                 ax.set_xlabel("coupling K (dimensionless)")
+            if i > 3:
+                ax.set_ylim(0.3, 1.02)
             ax.axhline(0.5 if i > 3 else 0, color="0.5", lw=0.8)
             ax.spines[["top", "right"]].set_visible(False)
-        line[4].set_ylabel("AUROC on hard boards (probability)")
-    for i in (0, 2, 3, 4, 5):
-        axes[0, i].margins(y=0.3)
-        axes[0, i].legend(fontsize=7.5, frameon=False, loc="upper right" if i in (2, 5) else "upper left")
+        line[4].set_ylabel("AUROC on hard boards\n(probability)")
+    for i, place in ((0, "upper left"), (2, "upper right"), (3, "upper left"), (4, "lower left"), (5, "lower left")):
+        if i < 4:
+            axes[0, i].margins(y=0.3)
+        axes[0, i].legend(fontsize=7.5, frameon=False, loc=place)
     seeds = found["seeds"].iloc[0]
     figure.suptitle(f"Does coupling pay on hard boards? {boards}; mean and 95 % t interval, {seeds} seeds", size=11)
     return figure
@@ -57,7 +61,7 @@ def _by_t(ax: Axes, table: pd.DataFrame, group: str) -> None:
         mean, low, high = (np.array([getattr(found, part) for found in each]) for part in ("mean", "low", "high"))
         ax.plot(t := np.arange(10) / 10 + 0.05, mean, "o-", ms=3, color=HUES[tier], label=tier)
         ax.fill_between(t, low, high, color=HUES[tier], alpha=0.15, lw=0)
-    ax.set(xlabel="noise level t (probability)", ylabel=f"jump: benefit at K = {strongest:g} (nats per cell)")
+    ax.set(xlabel="noise level t (probability)", ylabel=f"jump: benefit at K = {strongest:g}\n(nats per cell)")
 
 
 def _order(ax: Axes, rows: pd.DataFrame) -> None:
@@ -84,4 +88,28 @@ def _auroc_by_t(ax: Axes, levels: pd.DataFrame) -> None:
             ax.plot(t, own["mean"], stroke, ms=3, color=HUES[tier])
             ax.fill_between(t, own["low"], own["high"], color=HUES[tier], alpha=0.12, lw=0)
         ax.plot([], [], stroke, ms=3, color="0.3", label=label)
-    ax.set(xlabel="noise level t (probability)", ylabel=f"AUROC on hard boards at K = {strongest:g} (probability)")
+    ax.set(xlabel="noise level t (probability)", ylabel=f"AUROC on hard boards\nat K = {strongest:g} (probability)")
+
+
+def against_calls(solved: pd.DataFrame, boards: str) -> Figure:
+    """Boards solved against the calls of the model, a panel a tier: models by hue, samplers by stroke."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, len(TIERS), sharey=True)
+    models, samplers = list(dict.fromkeys(solved["model"])), list(dict.fromkeys(solved["sampler"]))
+    for ax, tier in zip(axes, TIERS, strict=True):
+        own = solved[solved["tier"] == tier]
+        for (model, sampler), rows in own.groupby(["model", "sampler"]):
+            at = [(part["calls"].mean(), *mean_interval(part["solved"])[:3]) for _, part in rows.groupby("steps")]
+            calls, mean, low, high = np.array(at).T
+            look = dict(fmt="o" + STROKES[samplers.index(sampler)], ms=4, capsize=2)
+            ax.errorbar(calls, mean, [mean - low, high - mean], **look, color=MODELS[models.index(model)])
+        ax.set(title=tier, xscale="log", xlabel="calls of the model (per board)", ylabel="boards solved (fraction)")
+        ax.spines[["top", "right"]].set_visible(False)
+    for i, model in enumerate(models):
+        axes[0].plot([], [], color=MODELS[i], label=model)
+    for i, sampler in enumerate(samplers):
+        axes[0].plot([], [], "o" + STROKES[i], ms=4, color="0.3", label=sampler)
+    axes[0].legend(fontsize=7.5, frameon=False, loc="upper left")
+    seeds = solved["seed"].nunique()
+    figure.suptitle(f"Uniform against masked noise. {boards}; mean and 95 % t interval, {seeds} seeds", size=9)
+    return figure

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments import easy_vs_hard_arms_tables as tables
+from experiments import easy_vs_hard_figures as figures
 
 SEEDS = range(3)
 
@@ -75,7 +76,9 @@ def test_a_rise_that_steepens_with_the_width_is_found():
     for (group, (_, width)), K, seed in itertools.product(shapes.items(), (0.1, 0.25, 0.5, 0.75, 1.0), SEEDS):
         value = np.exp(width * (K - 1) / 8) + rng.normal(0, 1e-6)
         lines.append(dict(group=group, attention=K, seed=seed, metric="knockout_zero_jump", value=value))
-    mean = told(tables.sizes(table(lines), shapes)[1]).droplevel("coupling")
+    text, found = tables.sizes(table(lines), shapes)
+    assert text.splitlines()[-1].startswith("4x4, N the width: transition: ")
+    mean = told(found).droplevel("coupling")
     assert mean["4x4", "power of the width in max d ln r / dK"] == pytest.approx(1.0, abs=0.02)
 
 
@@ -91,3 +94,22 @@ def test_the_best_rate_is_chosen_on_validation_and_told_on_test():
     assert mean["hard, best rate", 1.0, "jump loss at 0.3"] == pytest.approx(0.7)
     assert mean["easy, best rate", 1.0, "jump benefit"] == pytest.approx(0.2)
     assert mean["best rate", 1.0, "D = hard - easy"] == pytest.approx(0.1)
+
+
+def test_samplers_are_compared_at_equal_calls_by_seed():
+    right = {("two-head uniform", "resample"): 0.5, ("masked", "k-pass"): 0.3, ("masked", "remask"): 0.4}
+    lines = []
+    for (model, sampler), steps, tier, seed in itertools.product(right, (7, 26), (1, 2), SEEDS):
+        own = dict(model=model, steps=steps, tier=tier, seed=seed)
+        value = right[model, sampler] + 0.1 * seed + 0.2 * (tier == 2) * (sampler == "resample")
+        lines += [dict(metric=f"puzzle_accuracy@{sampler}", value=value, **own)]
+        lines += [dict(metric=f"model_calls@{sampler}", value=steps, **own)]
+        lines += [dict(metric="puzzle_accuracy@1", value=9.0, **own)]  # the study's own decoder, at no number of calls
+    solved = tables.solved(table(lines), {1: "easy", 2: "hard"})
+    assert len(solved) == 3 * 2 * 2 * 3 and solved["solved"].max() < 1
+    found = told(tables.noise(solved)[1]).droplevel("coupling")
+    assert found["easy: masked, remask", "boards solved in 26 calls"] == pytest.approx(0.5)
+    assert found["hard: in 7 steps", "two-head resample - masked k-pass"] == pytest.approx(0.4)
+    assert found["hard - easy: in 26 steps", "two-head resample - masked remask"] == pytest.approx(0.2)
+    axes = figures.against_calls(solved, "boards").axes
+    assert len(axes) == 2 and all("(" in ax.get_xlabel() and "(" in ax.get_ylabel() for ax in axes)
