@@ -41,9 +41,12 @@ def save_all(runs: pd.DataFrame, directory: pathlib.Path, published: bool) -> li
 def curves(runs: pd.DataFrame, published: bool) -> Figure:
     """Training losses as the posts print them, with dropout, and separation on held-out boards."""
     figure, axes = _canvas(3, "Learning curves; mean and 95 % t interval over seeds")
+    batch = runs["boards"].max() / runs["step"].max()
     panels = {"jump_loss": "train", "holding_loss": "train", "separation": "validation"}
     for ax, (metric, split) in zip(axes, panels.items(), strict=True):
         rows = runs[(runs["split"] == split) & (runs["metric"] == metric)]
+        rows = rows[rows["step"] >= rows["jump_from"]]  # without what the detectors of 6c and pipeline train alone
+        rows = rows.assign(boards=rows["boards"] - rows["jump_from"] * batch)
         # A training curve is read at twenty points: an epoch of the posts each.
         width = rows["boards"].max() / 20 if split == "train" else 1
         _lines(ax, rows.assign(x=(rows["boards"] / width).apply(lambda b: -(-b // 1)) * width), metric)
@@ -52,7 +55,7 @@ def curves(runs: pd.DataFrame, published: bool) -> Figure:
             if (values := verdicts.PUBLISHED[name].get(key)) and not (key == "holding" and name in report.HOLDING):
                 at = [EPOCH * epoch for epoch in verdicts.EPOCHS[-len(values) :]]
                 ax.plot(at, values, "D", color=LOOKS[name][0], mfc="none", ms=5)
-        ax.set(xlabel="boards seen", ylabel=f"{axis_label(metric)}, {split}")
+        ax.set(xlabel="boards seen (6c, pipeline: by the jump)", ylabel=f"{axis_label(metric)}, {split}")
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         means = [y for line in ax.lines for y in line.get_ydata()]
         ax.set_ylim(min(means) - 0.05, max(means) + 0.05)

@@ -9,6 +9,7 @@ from experiments.six_attempts_verdicts import (
     EPOCHS,
     PUBLISHED,
     SOLVED,
+    T_ALONE,
     UNTRAINED_HOLDING,
     UNTRAINED_JUMP,
     WORTH,
@@ -39,11 +40,15 @@ def tell(runs: pd.DataFrame, told: list[Verdict], sizes: pd.DataFrame, digits: i
         paragraphs.append("\n".join(textwrap.fill(line, 120, subsequent_indent="    ") for line in lines))
     seeds = last["seed"].nunique()
     works = "solves" if control_works(last) else "DOES NOT SOLVE"
+    alone = mean_interval(of(last, "6c", "separation"))
+    learnt = "has learnt" if alone.low > T_ALONE else "has NOT learnt" if alone.high < T_ALONE else "may have learnt"
     notes = (
         f"Held-out boards, {seeds} seeds: mean ±half-width of the 95 % t interval; losses in nats, {digits} digits,"
         f" ln n = {np.log(digits):.3f}. Excess: over the oracle's floor; work: parameters a board passes, attempt 3's "
         "being 1. "
         f"The positive control, masked diffusion, {works} {SOLVED:g} of its boards or more."
+        f" The detector of 6c and of the pipeline, trained alone before, {learnt}: separation {alone.mean:.2f} "
+        f"[{alone.low:.2f}, {alone.high:.2f}], 1/3 being that of t alone."
     )
     blocks = [_table(last, sizes, columns) for columns in _columns(last)]
     return "\n\n".join([*blocks, textwrap.fill(notes, 120), _controls(last), *paragraphs])
