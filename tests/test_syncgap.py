@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gidd_jax import analysis, cli, plotting_pairs, sweep
+from gidd_jax import analysis, cli, plotting_pairs, replica, sweep
 from gidd_jax.analysis import internal
 from gidd_jax.errors import InputError
 from gidd_jax.models import dit_image
@@ -64,6 +64,23 @@ def test_pairs_in_turn_are_pairs_at_once():
     x, g = jax.random.normal(jax.random.key(0), (2, 6, 1, 4, 4)), jnp.linspace(0.0, 1.0, 6)
     found = replicas.in_turn(pulled_together, 2)(x, jnp.int32(0), g)
     np.testing.assert_allclose(found, pulled_together(x, jnp.int32(0), g), atol=1e-6)
+    of_last = lambda x, t, g: pulled_together(x, t, g[-1])  # noqa: E731
+    layered = replicas.in_turn(of_last, 2)(x, jnp.int32(0), jnp.stack([0 * g, g]))
+    np.testing.assert_array_equal(layered, found)
+
+
+def test_rows_may_couple_layers_apart():
+    """Of a model that reads the coupling of its last layer alone."""
+    first, of_last = starts(1.0), lambda x, t, g: pulled_together(x, t, g[-1])
+
+    @jax.jit
+    def made(rows):
+        return replicas.forked(jax.random.key(7), of_last, first, PATH, rows, 0.0)
+
+    by_layer = lambda g: replicas.branches(jnp.asarray([0, 2, 6]), jnp.asarray(g))  # noqa: E731
+    apart, wanted = run(first, rows([0, 2, 6], 0.0), 0.0), run(first, rows([0, 2, 6], 0.5), 0.0)
+    np.testing.assert_allclose(made(by_layer([0.0, 0.0, 0.5])), wanted, rtol=1e-5)
+    np.testing.assert_allclose(made(by_layer([0.5, 0.5, 0.0])), apart, rtol=1e-5)
 
 
 def test_coupling_acts_until_its_step_and_no_longer():
@@ -180,7 +197,7 @@ def test_paths_of_every_block_add_up_and_fixed_weights_route_alone():
     fresh = dit_image.init(jax.random.key(0), shape)
     # adaLN-Zero starts with all gates shut: open them.
     params = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), fresh)
-    modes = jax.random.normal(jax.random.key(1), (2, 3, 4, 8))
+    modes = jax.random.normal(jax.random.key(1), (3, 3, 4, 8))
     modes = modes / jnp.sqrt(jnp.square(modes).sum((2, 3), keepdims=True))
     x = jax.random.normal(jax.random.key(2), (2, 1, 4, 4))
     terms = jax.jit(lambda params, g: syncgap_theory.block_terms(params, shape, x, 500, 1, g, modes))
@@ -241,6 +258,74 @@ def test_the_table_tells_where_pairs_commit_and_refuses_what_is_flat(tmp_path):
     control = figure.axes[1].lines[1]
     np.testing.assert_allclose(control.get_ydata()[[0, -1]], [0, 1], atol=0.01)
     assert figure.axes[2].lines[0].get_ydata().tolist() == [1, 2, 3]
+
+
+# ---------------------------------------------------------------- the theory, measured
+
+
+def scaled_modes(eta, M=400, steps=3, seed=0):
+    """A stack of linear blocks that multiply each of K orthonormal modes by eta [L, K]; the images do not change."""
+    layers, K = eta.shape
+    modes = jnp.asarray(
+        np.linalg.qr(np.random.default_rng(seed).normal(size=(6, K)))[0].T.reshape(K, 3, 2), jnp.float32
+    )
+    x = jnp.asarray(np.random.default_rng(seed + 1).normal(size=(2, M, 3, 2)), jnp.float32)
+    beside = syncgap_theory.beside(jnp.broadcast_to(modes, (layers, *modes.shape)))
+    seen, gain = [], jnp.ones(K)
+    for l in range(layers):
+        gain = gain * eta[l]
+        along = jnp.einsum("rmsd,ksd->rmk", x, modes)
+        tokens = x + jnp.einsum("rmk,k,ksd->rmsd", along, gain - 1, modes)
+        seen.append(syncgap_theory.projected(tokens, beside[l]))
+    entered = jnp.einsum("msd,ksd->km", replicas.difference(x), modes)
+    every = lambda value: jnp.broadcast_to(value, (steps, *value.shape))  # noqa: E731
+    return syncgap_theory.amplitudes(every(jnp.stack(seen)), every(entered)), every(eta)
+
+
+def test_where_blocks_are_gains_the_closure_holds_and_no_score_is_left():
+    found, eta = scaled_modes(jnp.asarray([[1.2, 0.9, 1.0], [1.1, 0.8, 1.0], [1.0, 1.0, 3.0]]))
+    np.testing.assert_allclose(found.after, eta[..., None] * found.before, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(syncgap_theory.closure_error(found, eta), 0, atol=1e-5)
+    # With another eta, the error is the log of the product left out.
+    wrong = syncgap_theory.closure_error(found, jnp.ones_like(eta))
+    np.testing.assert_allclose(wrong[0, 2], np.log2([1.2 * 1.1, 0.9 * 0.8, 1.0]), atol=1e-5)
+    of = jax.jit(syncgap_theory.local)(found, eta)
+    assert np.abs(of.gain.gamma).max() < 1e-4
+    # Without a gain of the score nothing is said, and nothing parts.
+    assert not (np.asarray(of.kappa) > 1).any()
+
+
+def test_amplitudes_that_part_are_predicted_to():
+    """One Gaussian that becomes two, moved by a score of known gamma: the mode parts where m^2 passes c."""
+    rng, M, c, gamma = np.random.default_rng(3), 20_000, 1.0, 0.1
+    m = np.array([0.0, 0.8, 1.3, 2.0])
+    a = rng.choice([-1.0, 1.0], size=(4, M)) * m[:, None] + np.sqrt(c) * rng.normal(size=(4, M))
+    score = (m[:, None] * np.tanh(m[:, None] * a / c) - a) / c
+    found = syncgap_theory.Amplitudes(*(x[:, None, None].astype(np.float32) for x in (a, a + gamma * score)))
+    of = jax.jit(syncgap_theory.local)(found, jnp.ones((4, 1, 1)))
+    np.testing.assert_allclose(of.gain.gamma[:, 0], gamma, rtol=0.1)
+    np.testing.assert_allclose(of.kappa[1:, 0, 0], np.square(m[1:]) / c, rtol=0.1)
+    crossing = replica.speciation_step(of.kappa[:, 0, 0])
+    assert crossing.valid and 1 < crossing.step < 2
+
+
+def test_a_fresh_model_passes_every_mode_as_it_is():
+    """Its gates are shut: every block is the identity, tokens stay the embedded ones, and all terms are 0."""
+    shape = dit_image.DitImageConfig(4, layers=3, d_model=8, heads=2)
+    x = jax.random.normal(jax.random.key(1), (2, 1, 4, 4))
+    modes = jnp.broadcast_to(jnp.eye(2, 32).reshape(2, 4, 8), (3, 2, 4, 8))
+
+    @jax.jit
+    def found():
+        params = dit_image.init(jax.random.key(0), shape)
+        _, states = dit_image.watched(params, shape, x, 5, 0, watch=lambda tokens, _: tokens)
+        terms = syncgap_theory.block_terms(params, shape, x, 5, 0, 0.5, modes)
+        return states - dit_image.embedded(params, shape, x)[None], terms
+
+    added, terms = found()
+    assert not np.any(added) and terms.chi.shape == (3, 2)
+    for value in (terms.chi, terms.pi, terms.feed, terms.error):
+        assert np.abs(value).max() < 1e-6
 
 
 # ---------------------------------------------------------------- the study

@@ -123,8 +123,7 @@ class _DitImage(nn.Module):
         c = self.config
         condition = self.conditioned(t_B, label_B)
         condition = condition.reshape((1,) * (x.ndim - 4) + condition.shape)
-        tokens = self.patch(cut(x, c.patch))
-        tokens += jnp.asarray(positions(c.side, c.d_model), FLOAT32).reshape((1,) * (x.ndim - 3) + (-1, c.d_model))
+        tokens = self.embedded(x)
 
         def layer(block, tokens, condition, g_B, beside):
             tokens = block(tokens, condition, *(() if g_B is None else (g_B,)))
@@ -139,6 +138,11 @@ class _DitImage(nn.Module):
         )
         tokens, seen = layers(self.blocks, tokens, condition, g_LxB, beside)
         return pasted(self.head(self.norm(tokens, *parts(self.modulation(condition), 2))), c.side, c.patch), seen
+
+    def embedded(self, x):
+        c = self.config
+        fixed = jnp.asarray(positions(c.side, c.d_model), FLOAT32).reshape((1,) * (x.ndim - 3) + (-1, c.d_model))
+        return self.patch(cut(x, c.patch)) + fixed
 
     def conditioned(self, t_B, label_B):
         return jax.nn.silu(self.time(t_B) + self.label[label_B])
@@ -206,6 +210,11 @@ def watched(
     if not config.learned_variance:
         return Guess(out, -1.0), seen
     return Guess(*jnp.split(out, 2, axis=-3)), seen
+
+
+def embedded(params: Tree, config: DitImageConfig, x: Images) -> Float[Array, "*pair B S D"]:
+    """The tokens that the first layer reads; one is linear in the pixels of its patch."""
+    return _DitImage(config, False).apply({"params": params}, x, method="embedded")
 
 
 def conditioned(params: Tree, config: DitImageConfig, t: Steps, label: Labels, batch: int) -> Float[Array, "B D"]:

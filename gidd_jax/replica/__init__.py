@@ -3,6 +3,7 @@
 from gidd_jax.diffusion import ddim_step
 from gidd_jax.replica.attention import Attend, Exchange, attention, coupled_attention, paired_attention, swap
 from gidd_jax.replica.bounds import Bounds, bounds
+from gidd_jax.replica.branching import EVIDENT, Branching, ScoreGain, branching, carried, score_gain
 from gidd_jax.replica.linear import (
     Channels,
     Gains,
@@ -29,17 +30,22 @@ from gidd_jax.replica.speciation import (
 )
 
 __all__ = [
+    "EVIDENT",
     "Attend",
     "Bounds",
+    "Branching",
     "Channels",
     "Crossing",
     "Exchange",
     "Gains",
     "Propagated",
+    "ScoreGain",
     "Speciation",
     "Split",
     "attention",
     "bounds",
+    "branching",
+    "carried",
     "channels",
     "coupled_attention",
     "ddim_step",
@@ -58,6 +64,7 @@ __all__ = [
     "propagated",
     "restore",
     "scale_discrepancy",
+    "score_gain",
     "softmax_tangent",
     "speciation",
     "speciation_gap",

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from gidd_jax import diffusion, replica
-from gidd_jax.types import PRNGKey
+from gidd_jax.types import PRNGKey, Tree
 
 PairDenoise = Callable[[Array, Array, Array], Array]
-"""(x [2,B,C,Y,X], step, coupling [B]) -> the noise in x."""
+"""(x [2,B,C,Y,X], step, coupling [B] or [L,B]) -> the noise in x."""
 
 Watched = Callable[[Array, Array, Callable, Array | None], tuple[Array, Array]]
 """(x [2,M,C,Y,X], step, watch(tokens, beside_l), beside [L,...]) -> (the noise in x, what was seen [L,...])."""
@@ -35,8 +36,8 @@ class Branches(NamedTuple):
     """What each of J rows does for its first ``until`` steps; afterwards the replicas are apart, with own noise."""
 
     until: Int[Array, "J"]
-    g: Float[Array, "J"]
-    """Coupling of attention."""
+    g: Float[Array, "J *L"]
+    """Coupling of attention, of all layers or of each."""
     shared: Bool[Array, "J"]
     """Whether both replicas get the same noise."""
     pull: Float[Array, "J"]
@@ -60,10 +61,10 @@ def path(sections: str) -> Path:
     return Path(jnp.asarray(times), jnp.asarray(abar, jnp.float32), jnp.asarray(after, jnp.float32))
 
 
-def branches(until: Array, g: float | Array, shared: bool = False, pull: float = 0.0) -> Branches:
-    """Rows that differ in ``until`` alone."""
+def branches(until: Array, g: Float[ArrayLike, "*L"], shared: bool = False, pull: float = 0.0) -> Branches:
+    """Rows that differ in ``until`` alone. g: of all layers, or of each."""
     until = jnp.asarray(until)
-    same = lambda value, dtype: jnp.full(until.shape, value, dtype)  # noqa: E731
+    same = lambda value, dtype: jnp.full((*until.shape, *jnp.shape(value)), value, dtype)  # noqa: E731
     return Branches(until, same(g, jnp.float32), same(shared, bool), same(pull, jnp.float32))
 
 
@@ -92,7 +93,7 @@ def forked(
 
     def step(x: Array, s: Array) -> tuple[Array, None]:
         together = s < rows.until
-        g = jnp.repeat(jnp.where(together, rows.g, 0.0), M)
+        g = jnp.repeat(jnp.where(diffusion.trailing(together, rows.g.ndim), rows.g, 0.0), M, axis=0).T
         flat = jnp.moveaxis(x, 0, 1).reshape(2, J * M, *image)
         eps = jnp.moveaxis(denoise(flat, path.times[s], g).reshape(2, J, M, *image), 0, 1)
         common, own = jax.random.split(jax.random.fold_in(key, s))
@@ -115,7 +116,8 @@ def in_turn(denoise: PairDenoise, pairs: int) -> PairDenoise:
 
     def one_by_one(x: Array, t: Array, g: Array) -> Array:
         parts = jnp.moveaxis(x.reshape(2, -1, pairs, *x.shape[2:]), 1, 0)
-        eps = jax.lax.map(lambda part: denoise(part[0], t, part[1]), (parts, g.reshape(-1, pairs)))
+        couplings = jnp.moveaxis(g.reshape(*g.shape[:-1], -1, pairs), -2, 0)
+        eps = jax.lax.map(lambda part: denoise(part[0], t, part[1]), (parts, couplings))
         return jnp.moveaxis(eps, 0, 1).reshape(x.shape)
 
     return one_by_one
@@ -124,26 +126,44 @@ def in_turn(denoise: PairDenoise, pairs: int) -> PairDenoise:
 def watched(denoise: Watched, first: Float[Array, "2 M C Y X"], path: Path) -> Watch:
     """Protocol II: without noise (eta = 0) along the path, the differences after each layer at every step.
 
-    Only the state of step 0 is kept, L x M x S x D. Run it at full precision: as replicas draw together the difference
-    of two nearly equal numbers is all there is. ``denoise`` holds the coupling.
+    Only the state of step 0 is kept, L x M x S x D. ``denoise`` holds the coupling.
     """
-
-    def difference(tokens: Array, _: Array | None) -> Array:
-        return (tokens[0] - tokens[1]) / 2**0.5
-
-    def seen(tokens: Array, origin: Array) -> tuple[Array, Array]:
-        V = difference(tokens, None)
-        return jnp.einsum("msd,nsd->mn", V, origin, precision="highest"), cosine_bands(V)
-
     with jax.default_matmul_precision("highest"):
         _, origin = denoise(first, path.times[0], difference, None)
+    return Watch(*followed(denoise, first, path, energies, origin)[0])
 
-        def step(x: Array, s: Array) -> tuple[Array, tuple[Array, Array]]:
-            eps, found = denoise(x, path.times[s], seen, origin)
-            return diffusion.ddim_step(x, eps, jnp.zeros_like(x), path.abar[s], path.abar_next[s], 0.0), found
 
-        _, (grams, bands) = jax.lax.scan(step, first, jnp.arange(len(path.times)))
-    return Watch(grams, bands)
+def followed(
+    denoise: Watched,
+    first: Float[Array, "2 M C Y X"],
+    path: Path,
+    watch: Callable[[Array, Tree], Tree],
+    beside: Tree,
+    aside: Callable[[Array], Tree] = lambda x: None,
+) -> tuple[Tree, Tree]:
+    """The path without noise: what ``watch`` makes of states after each layer [S,L,...], ``aside`` of images [S,...].
+
+    At full precision: as replicas draw together the difference of two nearly equal numbers is all there is.
+    """
+
+    def step(x: Array, s: Array) -> tuple[Array, tuple[Tree, Tree]]:
+        eps, found = denoise(x, path.times[s], watch, beside)
+        then = diffusion.ddim_step(x, eps, jnp.zeros_like(x), path.abar[s], path.abar_next[s], 0.0)
+        return then, (found, aside(x))
+
+    with jax.default_matmul_precision("highest"):
+        return jax.lax.scan(step, first, jnp.arange(len(path.times)))[1]
+
+
+def difference(tokens: Float[Array, "2 M S D"], _: Tree = None) -> Float[Array, "M S D"]:
+    """(A - B) / sqrt(2)."""
+    return (tokens[0] - tokens[1]) / 2**0.5
+
+
+def energies(tokens: Float[Array, "2 M S D"], origin: Float[Array, "M S D"]) -> tuple[Array, Array]:
+    """The fields of ``Watch``, of one layer and step, from the difference of step 0."""
+    V = difference(tokens)
+    return jnp.einsum("msd,nsd->mn", V, origin, precision="highest"), cosine_bands(V)
 
 
 def cosine_bands(V: Float[Array, "M S D"]) -> Float[Array, "2 M"]:
