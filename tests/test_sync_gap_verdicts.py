@@ -5,13 +5,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import sync_gap, sync_gap_report, sync_gap_verdicts
-from experiments.sync_gap_verdicts import ARMS, CONTROL, Measured
-from gidd_jax import analysis, export
+from experiments import (
+    sync_gap,
+    sync_gap_figures,
+    sync_gap_measure,
+    sync_gap_pooled,
+    sync_gap_report,
+    sync_gap_verdicts,
+)
+from experiments.sync_gap_verdicts import (
+    ARMS,
+    CONTROL,
+    COUPLINGS,
+    FIRST,
+    LAST,
+    NATURAL,
+    PARTS,
+    STRONG,
+    Measured,
+    Ratios,
+)
+from gidd_jax import analysis, export, replica
 from gidd_jax.config import to_json
 from gidd_jax.errors import InputError
 from gidd_jax.models import dit_image
-from gidd_jax.studies.syncgap_theory import Terms
+from gidd_jax.studies.syncgap_theory import Amplitudes, Local, Terms
 
 UNTIL = np.arange(0, 51, 5)
 LAYERS = 10
@@ -19,8 +37,7 @@ LAYERS = 10
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
-    for module in (sync_gap_verdicts, sync_gap_report):
-        monkeypatch.setattr(module, "RESAMPLES", 60)
+    monkeypatch.setattr(sync_gap_verdicts, "RESAMPLES", 60)
 
 
 def falling(middle, seed, height=1.0):
@@ -30,33 +47,60 @@ def falling(middle, seed, height=1.0):
     return clean[None] * np.exp(0.1 * rng.normal(size=(32, len(UNTIL))))
 
 
-def gaps(held_out, in_sample=None, spread=0.0, seed=0):
+def ratios(held_out, in_sample=None, spread=0.0, seed=0):
     """Ratios [L, S] whose last step is as given."""
     rng = np.random.default_rng(seed)
-    noisy = lambda x: np.stack([np.ones(LAYERS), x + spread * rng.normal(size=LAYERS)], axis=1)  # noqa: E731
-    return analysis.Gaps(
-        noisy(held_out if in_sample is None else in_sample), noisy(held_out), noisy(5 * np.ones(LAYERS))
+    ones = np.ones((LAYERS, 49))
+    noisy = lambda x: np.concatenate([ones, (x + spread * rng.normal(size=LAYERS))[:, None]], axis=1)  # noqa: E731
+    own = held_out if in_sample is None else in_sample
+    return Ratios(noisy(own), noisy(held_out), noisy(5 * np.ones(LAYERS)), noisy(np.ones(LAYERS)))
+
+
+def theory(gamma=0.2, observed=20.0, predicted=21.0, closure=0.0):
+    """Two leading and two trailing modes; chi is 1 of leading ones, .5 of trailing ones; pi is a hundredth of it."""
+    shape, steps = (4, LAYERS, 4), np.array([0, 15, 30, 49])
+    of = lambda x: np.broadcast_to(np.asarray(x, float), shape)  # noqa: E731
+    chi = of([1.0, 1.0, 0.5, 0.5])
+    gain = replica.ScoreGain(np.full(shape[:2], gamma), np.full(shape[:2], 0.1))
+    local = Local(replica.Branching(of(0), of(1), of(0)), gain, of(0))
+    modes = lambda x: np.full(shape[1:], x)  # noqa: E731
+    a = np.ones((*shape, 6))
+    return sync_gap_verdicts.Theory(
+        steps,
+        Terms(chi, 0.01 * chi, of(0), of(0), of(0)),
+        of(1),
+        Amplitudes(a, a),
+        local,
+        of(closure),
+        modes(predicted),
+        modes(observed),
     )
 
 
-def made(coarse=20.0, fine=30.0, own_height=0.0, apart=1.0, closed=1.0, in_sample=None, spread=0.01):
-    """Controls commit at the given steps; with own noise curves are flat unless given a height."""
-    curves = [{}, {}]
+def made(
+    coarse=20.0, fine=30.0, own_height=0.0, apart=1.0, closed=1.0, in_sample=None, spread=0.01, first=1.0, nearer=0.0
+):
+    """Controls commit at the given steps; with own noise curves are flat unless given a height. first: the last layer's
+    ratio where the first layers are coupled; nearer: how much of the distance coupling the last layers takes away."""
+    curves = {"coarse": {}, "fine": {}, "feature_cosine": {}}
     for i, (name, (_, shared)) in enumerate(ARMS.items()):
-        for which, middle in enumerate((coarse, fine)):
-            curves[which][name] = falling(middle, 10 * i + which, 1.5 if shared else own_height)
-    strangers = {"strangers": np.full(32, 2.0)}
-    of = {0.0: np.ones(LAYERS) * apart, 0.9: np.ones(LAYERS) * closed}
-    terms = Terms(*np.zeros((5, LAYERS - 1, 8)))
+        for which, (scale, middle) in enumerate((("coarse", coarse), ("fine", fine))):
+            curves[scale][name] = falling(middle, 10 * i + which, 1.5 if shared else own_height)
+        curves["feature_cosine"][name] = np.zeros((32, len(UNTIL)))
+    for arms in curves.values():
+        arms["strangers"] = np.full(32, 2.0)
+    far = 2 + 0.1 * np.random.default_rng(0).normal(size=32)
+    ends = {PARTS[0]: far, PARTS[1]: far, PARTS[2]: far * (1 - nearer)}
+    of = {NATURAL: apart, STRONG: closed, FIRST: first, LAST: closed}
+    of = {coupling: np.ones(LAYERS) * value for coupling, value in of.items()}
     return Measured(
         UNTIL,
-        *(part | strangers for part in curves),
-        {name: np.zeros((32, len(UNTIL))) for name in ARMS} | strangers,
-        {g: gaps(x, in_sample) for g, x in of.items()},
-        {g: [gaps(x, in_sample, spread, seed) for seed in range(8)] for g, x in of.items()},
+        curves,
+        dict.fromkeys(curves, ends),
+        {g: ratios(x, in_sample) for g, x in of.items()},
+        {g: [ratios(x, in_sample, spread, seed) for seed in range(8)] for g, x in of.items()},
         64.0,
-        {g: np.ones((LAYERS, 2)) for g in of},
-        dict.fromkeys(of, terms),
+        {NATURAL: theory(), STRONG: theory()},
     )
 
 
@@ -104,19 +148,125 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
 def test_leaving_a_set_out_is_measuring_the_others():
     rng = np.random.default_rng(1)
     V = rng.normal(size=(3, 24, 40))
-    grams = np.einsum("smd,nd->smn", V, V[0])[None]
-    whole, without = sync_gap_verdicts.with_jackknife(grams, 3)
+    grams, bands = np.einsum("smd,nd->smn", V, V[0])[None], rng.uniform(1, 2, size=(1, 3, 2, 24))
+    whole, without = sync_gap_verdicts.with_jackknife(grams, bands, 3)
     np.testing.assert_allclose(whole.held_out, analysis.mode_gaps(grams, 3).held_out)
     np.testing.assert_allclose(without[0].held_out, analysis.mode_gaps(grams[..., 8:, 8:], 2).held_out)
+    (low0, high0), (low, high) = bands[0, 0, :, 8:].sum(-1), bands[0, 2, :, 8:].sum(-1)
+    assert without[0].cosine[0, 2] == pytest.approx((high / low) / (high0 / low0))
+
+
+def test_a_fifth_of_the_layers_is_coupled():
+    by_layer = lambda part, layers: np.flatnonzero(sync_gap_verdicts.Coupling(0.9, part).by_layer(layers)).tolist()  # noqa: E731
+    assert by_layer("first fifth", 8) == [0, 1] and by_layer("last fifth", 8) == [6, 7]
+    assert by_layer("last fifth", 28) == [22, 23, 24, 25, 26, 27] and by_layer("first fifth", 2) == [0]
+    assert (
+        by_layer("all layers", 3) == [0, 1, 2]
+        and str(FIRST) == "g = 0.9 in the first fifth"
+        and str(STRONG) == "g = 0.9"
+    )
+
+
+def test_which_layers_matter_is_judged_by_what_coupling_them_does():
+    found = {each.statement: each for each in sync_gap_verdicts.verdicts(made(closed=1.0, first=1.4, nearer=0.3))}
+    inside = found["2 cause: coupled last fifth closes the gap more than first"]
+    outside = found["2 cause: coupled last fifth brings nearer than first (coarse)"]
+    assert inside.word == "holds" and inside.value == pytest.approx(0.4)
+    assert outside.word == "holds" and outside.value == pytest.approx(0.3, abs=0.05)
+    same = {each.statement: each.word for each in sync_gap_verdicts.verdicts(made())}
+    assert same[inside.statement] == same[outside.statement] == "undecided"
+
+
+def test_no_gap_in_behaviour_is_an_equivalence():
+    both = made(20.0, 20.2, own_height=1.5)
+    found = {each.statement: each for each in sync_gap_verdicts.verdicts(both)}["4 behaviour: gap in steps at g = 1"]
+    assert found.margin == 1 and abs(found.value) < 1 and found.word in ("holds", "undecided")
+    apart = {each.statement: each.word for each in sync_gap_verdicts.verdicts(made(20.0, 30.0, own_height=1.5))}
+    assert apart["4 behaviour: gap in steps at g = 1"] == "refuted"
+
+
+def test_the_theorys_assumptions_against_their_thresholds():
+    names = ("closure", "|pi|", "leading", "gamma", "half")
+    value = lambda of: dict(zip(names, (x.value for x in sync_gap_verdicts.assumptions(of, 50)), strict=True))  # noqa: E731
+    good, bad = value(theory()), value(theory(gamma=-1.0, closure=1.0, predicted=np.nan))
+    assert good == pytest.approx({"closure": np.log2(1.1), "|pi|": 0.09, "leading": 0.5, "gamma": 0.05, "half": 0.5})
+    assert bad["closure"] == pytest.approx(np.log2(1.1) - 1) and bad["gamma"] == -0.95 and bad["half"] == -0.5
+    assert value(theory(predicted=27.0))["half"] == -0.5 and np.isnan(value(theory(observed=np.nan))["half"])
+
+
+# ---------------------------------------------------------------- several seeds
+
+
+def verdict(value, margin=None):
+    return sync_gap_verdicts.Verdict("s", value, np.nan, np.nan, "", margin)
+
+
+def test_seeds_are_pooled_as_students_test_does_and_corrected_for_all_that_is_asked():
+    """Against scipy's test of each statement; Holm's p of two statements is (2, 1) times them, or not below."""
+    from scipy.stats import ttest_1samp
+
+    clear, vague = [1.0, 1.1, 0.9, 1.05], [0.3, -0.2, 0.5, 0.1]
+    told = {"a": [[verdict(x)] for x in clear], "b": [[verdict(-y)] for y in vague]}
+    found = sync_gap_pooled.pooled(told)
+    (one,), (other,) = found["a"], found["b"]
+    assert one.word == "holds" and other.word == "undecided"
+    assert one.p == pytest.approx(2 * ttest_1samp(clear, 0).pvalue)
+    assert other.p == pytest.approx(ttest_1samp(vague, 0).pvalue)
+    assert one.mean == pytest.approx(np.mean(clear)) and one.low < 1 < one.high
+    assert sync_gap_pooled.pooled({"a": [[verdict(-x)] for x in clear]})["a"][0].word == "refuted"
+    # Asked often enough, nothing is decided.
+    crowd = {"a": told["a"], "b": [[verdict(y)] * 400 for y in vague]}
+    assert sync_gap_pooled.pooled(crowd)["a"][0].word == "undecided"
+
+
+def test_within_a_margin_over_seeds():
+    word = lambda values: sync_gap_pooled.pooled({"a": [[verdict(x, 0.1)] for x in values]})["a"][0].word  # noqa: E731
+    assert word([0.01, -0.01, 0.02, 0.0]) == "holds"
+    assert word([0.51, 0.49, 0.5, 0.52]) == word([-0.51, -0.49, -0.5, -0.52]) == "refuted"
+    assert word([0.3, -0.3, 0.1, 0.0]) == "undecided"
+
+
+def test_a_statement_that_a_seed_has_no_number_for_is_not_counted():
+    told = {"a": [[verdict(x), verdict(np.nan if x > 1 else x)] for x in (1.0, 1.1, 0.9)]}
+    one, none = sync_gap_pooled.pooled(told)["a"]
+    alone = sync_gap_pooled.pooled({"a": [[verdict(x)] for x in (1.0, 1.1, 0.9)]})["a"][0]
+    assert one.p == alone.p and none.word == "no answer for 1 of 3 seeds" and np.isnan(none.p)
+
+
+# ---------------------------------------------------------------- told and drawn
 
 
 def test_everything_is_told_and_drawn():
+    one, other = made(), made(21.0, 31.0, spread=0.02)
+    judged = [sync_gap_verdicts.verdicts(each) for each in (one, other)]
+    text = sync_gap_report.tell(8, 3, {0: one}, judged[:1], None)
+    assert "== 8 layers, class 3, seed 0" in text and "refused" in text and text.count("no answer") == 3
+    assert (
+        "40 of 40" not in text and "20 of 20 predicted to part (median step 21), 20 seen to (20), 20 both, 1.0" in text
+    )
+    over = sync_gap_pooled.pooled({"a": judged})["a"]
+    several = sync_gap_report.tell(8, None, {0: one, 1: other}, judged, over)
+    assert "seed 0, 1" in several and "Holm p" in several and "40 of 40 predicted" in several
+    table = sync_gap_report.table({(8, None): {0: one, 1: other}, (8, 3): {0: one}})
+    assert set(table["kind"]) == {"no class", "class 3"} and set(table["seed"]) == {0, 1}
+    assert {"held_out", "cosine", "coarse", "gamma", "predicted", "closure"} <= set(table["measure"])
+    for found in ([one], [one, other]):
+        figure = sync_gap_figures.drawn(found)
+        assert len(figure.axes) == 8
+        assert all(ax.collections for ax in figure.axes[:7]), "every curve has its band"
+
+
+def test_a_band_is_as_wide_as_the_error_it_shows():
+    """Of a median over 32 pairs, and of a jackknife that is the standard error of a mean."""
     found = made()
-    text = sync_gap_report.tell(3, found, 50)
-    assert "== class 3" in text and text.count("no answer") == 3 and "-> 0.7" in text
-    table = sync_gap_report.table({None: found, 3: found})
-    assert set(table["kind"]) == {"no class", "class 3"} and {"held_out", "cosine", "coarse"} <= set(table["measure"])
-    assert len(sync_gap_report.drawn(found).axes) == 4
+    band = sync_gap_figures.committed([found], "coarse", CONTROL)
+    assert (band.low <= band.value + 1e-9).all() and (band.value <= band.high + 1e-9).all()
+    values = np.random.default_rng(0).normal(size=(200, 3))
+    mean = sync_gap_figures.resampled(values)
+    np.testing.assert_allclose(mean.high - mean.low, 2 * 1.96 * values.std(0) / np.sqrt(200), rtol=0.25)
+    several = sync_gap_figures.over([made(apart=1.0), made(apart=2.0)], NATURAL, lambda r: r.held_out[:, -1])
+    np.testing.assert_allclose(several.value, 1.5)
+    np.testing.assert_allclose(several.high - several.value, 12.706 * 0.5, rtol=1e-3)
 
 
 @pytest.mark.slow
@@ -126,14 +276,26 @@ def test_a_model_is_measured_from_end_to_end(tmp_path):
     fresh = dit_image.init(jax.random.key(0), shape)
     params = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), fresh)
     export.save(tmp_path, params, {"model": "dit_image", "config": to_json(shape)})
-    subject, told, status = sync_gap.imported(tmp_path)
-    assert status == 0 and "latents" in told and subject.shape == shape
-    subject = subject._replace(steps=8, pool=2, clean=jnp.ones((2, 2, 8, 8)))
-    found = sync_gap.measured(subject, 1, pairs=8, forks=7, sets=2, couplings=(0.0, 1.0))
-    assert found.coarse[CONTROL].shape == (8, 7) and found.gaps[0.0].held_out.shape == (3, 8)
-    np.testing.assert_allclose(found.gaps[0.0].in_sample[:, 0], 1, rtol=1e-4)
-    assert len(found.left_out[1.0]) == 2 and max(terms.error.max() for terms in found.terms.values()) < 1e-5
-    assert "no class" not in sync_gap_report.tell(1, found, 8)
+    maker, (subject,) = sync_gap.imported(tmp_path)
+    assert maker.shape == shape and not maker.theory
+    maker = maker._replace(steps=8, pool=2, theory=True)
+    plan = sync_gap_measure.Plan(pairs=8, forks=7, sets=2)
+    run = sync_gap_measure.programs(maker, plan)
+    found = sync_gap_measure.measured(maker, plan, run, subject, 1)
+    assert found.curves["coarse"][CONTROL].shape == (8, 7) and found.ratios[NATURAL].held_out.shape == (3, 8)
+    np.testing.assert_allclose(found.ratios[NATURAL].in_sample[:, 0], 1, rtol=1e-4)
+    assert set(found.ratios) == set(COUPLINGS) and len(found.left_out[STRONG]) == 2
+    for of in found.theory.values():
+        assert of.terms.chi.shape == (7, 3, 8) and of.terms.error.max() < 1e-5 and of.predicted.shape == (3, 8)
+    # Coupling the first layers only is neither coupling none nor all.
+    ends = [np.asarray(found.ends["fine"][part]) for part in PARTS]
+    assert all(np.abs(a - b).max() > 1e-6 for a, b in ((ends[0], ends[1]), (ends[1], ends[2])))
+    # Another class and seed: the same programs, other pairs of images.
+    other = sync_gap_measure.measured(maker, plan, run, subject, 0)
+    assert not np.allclose(other.curves["fine"][CONTROL], found.curves["fine"][CONTROL])
+    assert all(program._cache_size() == 1 for program in run)
+    told = sync_gap_report.tell(3, 1, {0: found}, [sync_gap_verdicts.verdicts(found)], None)
+    assert "no class" not in told
     with pytest.raises(InputError, match="holds no image transformer"):
         export.save(tmp_path, params, {"model": "dit", "config": {}})
         sync_gap.imported(tmp_path)
