@@ -27,9 +27,9 @@ from gidd_jax.types import Tree
 AT_ONCE = 64
 
 
-def main(out: pathlib.Path, preset: str, seeds: int, devices: int, quiet: bool, steps: int = 0) -> int:
+def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0) -> int:
     """Trains, measures, tells -> exit status: 1 where the bound did not fall."""
-    flags.prepare_jax(devices)
+    flags.prepare_jax()
     sizes = PRESETS[preset]
     # One tokenizer for both studies, whose splits of the text differ.
     out.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,6 @@ if __name__ == "__main__":
     parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
-    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split rows over")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    sys.exit(main(given.out, given.preset, given.seeds, given.host_devices, given.quiet, given.steps))
+    sys.exit(main(given.out, given.preset, given.seeds, given.quiet, given.steps))

@@ -1,6 +1,6 @@
 """Do the four fixes make concepts that mean something? Depth, ELBO, prefix and a regulariser, each alone and together.
 
-    python -m experiments.concept_fixes --host-devices 2 --out runs/concept_fixes
+    python -m experiments.concept_fixes --out runs/concept_fixes
 
 The note of 2026-02-26 blames a shallow encoder, the missing 1/t, self-reconstruction and missing regularisation, and
 proposes a fix for each; its repository ran them one on top of another, one seed each. Here they are a 2^4 factorial x
@@ -105,10 +105,10 @@ def rows(preset: str, seeds: int, arms: list[str]) -> tuple[dict[str, list], lis
 
 
 def main(
-    out: pathlib.Path, preset: str, seeds: int, devices: int, quiet: bool, steps: int = 0, arms: list[str] | None = None
+    out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0, arms: list[str] | None = None
 ) -> int:
     """Trains, tells, draws -> exit status: 1 where a model is no better at its own task than untrained."""
-    flags.prepare_jax(devices)
+    flags.prepare_jax()
     arms = list(ARMS) if arms is None else arms
     steps = steps or PRESETS[preset]["steps"]
     PRESETS[preset] |= {"steps": steps, "eval_every": steps}
@@ -137,7 +137,6 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
     parser.add_argument("--arms", nargs="*", choices=tuple(ARMS), help="arms beside the factorial [all]")
-    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split rows over")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    sys.exit(main(given.out, given.preset, given.seeds, given.host_devices, given.quiet, given.steps, given.arms))
+    sys.exit(main(given.out, given.preset, given.seeds, given.quiet, given.steps, given.arms))

@@ -32,9 +32,9 @@ OBJECTIVES = {
 """Objective -> (dials, the note's relative signal)."""
 
 
-def main(out: pathlib.Path, preset: str, seeds: int, steps: int, devices: int, quiet: bool) -> int:
+def main(out: pathlib.Path, preset: str, seeds: int, steps: int, quiet: bool) -> int:
     """Measures, tells -> exit status 0."""
-    flags.prepare_jax(devices)
+    flags.prepare_jax()
     config = concepts.Config(
         **PRESETS[preset] | {"encoder_layers": 2, "steps": steps, "eval_every": steps}, warmup=10, clip=1.0
     )
@@ -79,7 +79,6 @@ if __name__ == "__main__":
     parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=200, help="training steps before the second look [200]")
-    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split rows over")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    sys.exit(main(given.out, given.preset, given.seeds, given.steps, given.host_devices, given.quiet))
+    sys.exit(main(given.out, given.preset, given.seeds, given.steps, given.quiet))

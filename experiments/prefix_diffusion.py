@@ -1,6 +1,6 @@
 """Prefix -> suffix through a concept bottleneck: diffusion with attention among tokens, without, and autoregressive.
 
-    python -m experiments.prefix_diffusion --host-devices 2 --out runs/prefix_diffusion
+    python -m experiments.prefix_diffusion --out runs/prefix_diffusion
 
 The source's prefix diffusion had no attention among tokens and failed (its suffix was predicted at topic level); its
 autoregressive decoder worked. Diffusion *with* attention among tokens was recommended there on 2026-03-11 and no run of
@@ -46,9 +46,9 @@ PRESETS = {name: dict(sizes, encoder_layers=2) for name, sizes in FIXES_PRESETS.
 PRESETS["tiny"]["steps"] = 1200
 
 
-def main(out: pathlib.Path, preset: str, seeds: int, devices: int, quiet: bool, steps: int = 0) -> int:
+def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0) -> int:
     """Trains, tells, draws -> exit status: 1 where a model is no better at its own task than untrained."""
-    flags.prepare_jax(devices)
+    flags.prepare_jax()
     steps = steps or PRESETS[preset]["steps"]
     config = concepts.Config(
         **PRESETS[preset] | {"steps": steps, "eval_every": steps},
@@ -123,7 +123,6 @@ if __name__ == "__main__":
     parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
-    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split rows over")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    sys.exit(main(given.out, given.preset, given.seeds, given.host_devices, given.quiet, given.steps))
+    sys.exit(main(given.out, given.preset, given.seeds, given.quiet, given.steps))

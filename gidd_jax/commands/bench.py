@@ -20,7 +20,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks/bench_NAME.py [all of them]")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run, not how fast is it")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and stop")
-    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU only: devices to split it into")
+    parser.add_argument("--host-devices", type=int, metavar="N", help="CPU only: devices to split it into [one a core]")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write the rows as JSON lines")
     args = parser.parse_args(arguments)
     there = _found()

@@ -96,8 +96,12 @@ def columns(args: argparse.Namespace, dial: str) -> dict[str, list[int | float]]
     return given
 
 
-def prepare_jax(host_devices: int = 0, deterministic: bool = False) -> None:
-    """Settings that must stand before the first array: compile cache, host devices, strict order of sums on a GPU."""
+def prepare_jax(host_devices: int | None = None, deterministic: bool = False) -> None:
+    """Settings that must stand before the first array: compile cache, host devices, strict order of sums on a GPU.
+
+    Rows on one CPU device leave cores idle, so where no number is given there is a device a core; two at least, because
+    XLA rounds a program for one device unlike one for several, and a sweep may go on elsewhere.
+    """
     if deterministic:
         # Aborts the process where XLA does not know the flag, so it is set only when asked for.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
@@ -107,8 +111,18 @@ def prepare_jax(host_devices: int = 0, deterministic: bool = False) -> None:
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if host_devices:
-        jax.config.update("jax_num_cpu_devices", host_devices)
+    told = jax.config.jax_num_cpu_devices > 0 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if host_devices or not told:
+        jax.config.update("jax_num_cpu_devices", host_devices or max(2, _cores()))
+
+
+def _cores() -> int:
+    """Cores that this process is bound to, or less where its container has a quota."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = map(int, pathlib.Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        bound = min(bound, max(1, quota // period))
+    return bound
 
 
 def join_hosts(coordinator: str | None, host: int, hosts: int) -> tuple[int, int]:
