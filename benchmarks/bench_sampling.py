@@ -1,4 +1,4 @@
-"""Boards and text completed: k-pass decoding beside a Python loop over boards, ancestral steps beside their loop."""
+"""Boards and text completed: k-pass decoding and ancestral steps beside Python loops, with R and without it."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ from benchmarks.harness import Pace, Ratio, Row, compiled, paired
 from gidd_jax import corruption, sampling, schedules
 from gidd_jax.models import dit, two_head
 from gidd_jax.sampling.heads import start
-from gidd_jax.studies import sudoku
+from gidd_jax.studies import phase, phase_model, sudoku
 
 
 class Decoding(NamedTuple):
@@ -49,13 +49,15 @@ ACCELERATOR = {"towers 4x4": Decoding(TOWERS, 1000, 50), "posts 806k": Decoding(
 
 
 def rows(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:
-    """Boards, one cell a pass; then text."""
+    """Boards, one cell a pass; then text, by ancestral steps and in an order."""
     accelerated = sizes is SCALES["full"] and jax.default_backend() != "cpu"
     for name, decoding in (ACCELERATOR if accelerated else sizes.decodings).items():
         yield from _decoded(name, decoding, pace)
     for steps in sizes.steps:
         for batch in sizes.batches:
             yield from _sampled(sizes, steps, batch, pace)
+    for batch in sizes.batches:
+        yield from _guided(sizes, batch, pace)
 
 
 def _decoded(name: str, size: Decoding, pace: Pace) -> Iterator[Row]:
@@ -132,3 +134,36 @@ def _sampled(sizes: Sizes, steps: int, batch: int, pace: Pace) -> Iterator[Row]:
     work = {"items": batch * sizes.length, "unit": "tokens"}
     yield Row("sampling/loop over steps", named, theirs, step, note="a jitted step a call", **work)
     yield Row("sampling/ancestral", named, ours, whole, "loop over steps", ratio, **work)
+
+
+def _guided(sizes: Sizes, batch: int, pace: Pace) -> Iterator[Row]:
+    """Masks filled in the order of confidence, with the phase core read at every call and without; and as R guides."""
+    config = phase.Config(data="markov", tokens=sizes.vocab - 1, length=sizes.length, d_model=sizes.width)
+    data, hyper, steps = {"vocabulary": np.zeros((sizes.vocab, 0))}, phase.Hyper(), sizes.steps[0]
+    params = phase.init(jax.random.key(0), hyper, config, data).params
+    keys = jax.random.split(jax.random.key(1), batch)
+    blank = jnp.full((batch, sizes.length), sizes.vocab - 1)
+
+    def sampled(reads: bool, params: Any, keys: jax.Array, arm: sampling.Arm) -> sampling.Guided:
+        def guess(z: jax.Array, share: jax.Array) -> tuple[jax.Array, jax.Array]:
+            if reads:
+                seen = phase_model.see(params, hyper, config, data, z)
+                return seen.logits, seen.r
+            logits = dit.apply(params["dit"], phase_model.shape(config, data), z, 0.0)
+            return logits[..., : sizes.vocab], jnp.zeros(z.shape)
+
+        return sampling.guided(keys, guess, blank, steps, sizes.vocab - 1, arm)
+
+    plain, guided = (jax.tree.map(jnp.float32, sampling.ARMS[name]) for name in ("low_confidence", "guided"))
+    unread, read = (compiled(partial(sampled, reads), params, keys, plain) for reads in (False, True))
+    base = partial(unread.call, params, keys, plain)
+    named = {"steps": steps, "B": batch, "S": sizes.length, "V": sizes.vocab, "width": sizes.width}
+    work = {"items": batch * sizes.length, "unit": "tokens"}
+    ours, theirs, ratio = paired(partial(read.call, params, keys, plain), base, pace)
+    yield Row("sampling/low confidence", named, theirs, unread, note="no phase core", **work)
+    note = (
+        f"R of {config.oscillators} oscillators, {config.core_steps} steps, at every call; the same program as R-guided"
+    )
+    yield Row("sampling/low confidence, R read", named, ours, read, "low confidence", ratio, note=note, **work)
+    ours, _, ratio = paired(partial(read.call, params, keys, guided), base, pace)
+    yield Row("sampling/R-guided", named, ours, read, "low confidence", ratio, note=note, **work)

@@ -22,7 +22,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--preset", choices=tuple(_presets(study)), help="settings to start from; flags win over it")
     parser.add_argument("--profile", type=pathlib.Path, metavar="DIR", help="trace the second training call into DIR")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--host-devices", type=int, metavar="N", help="CPU only: devices that share the rows [one a core]")
+    parser.add_argument("--host-devices", type=int, metavar="N", help="CPU only: devices to split rows over [cores]")
     parser.add_argument("--deterministic", action="store_true", help="GPU: bitwise repeatable, slower")
     parser.add_argument("--hosts", type=int, default=1, metavar="N", help="machines that share the rows and --out [1]")
     parser.add_argument("--host", type=int, default=0, metavar="I", help="which of them this is, from 0 [0]")
