@@ -315,3 +315,31 @@ def test_it_learns_to_denoise():
     _, (value, healthy) = jax.jit(lambda state: jax.lax.scan(run, state, jnp.arange(400)))(state)
     assert healthy.all()
     assert value[-50:].mean() < 0.35 * value[:5].mean()
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_a_hook_reads_and_replaces_the_states_between_two_layers(layer):
+    config = dataclasses.replace(TINY, layers=3)
+    params = params_of(config)
+    ids, t = jnp.arange(24).reshape(2, 12) % 11, jnp.array([0.2, 0.7])
+
+    @jax.jit
+    def hooked(params, scale):
+        return dit.hooked(params, config, ids, t, layer, lambda x: (scale * x, {"seen": x, "sum": x.sum(-1)}))
+
+    logits, told = hooked(params, 1.0)
+    np.testing.assert_allclose(logits, apply(params, config, ids, t), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(told["sum"], told["seen"].sum(-1), rtol=1e-4, atol=1e-5)
+    # With what was seen in place of the states, the layers below say nothing: moving them moves nothing.
+    below = lambda leaf: leaf.at[:layer].add(0.5)  # noqa: E731
+    other = params | {"blocks": jax.tree.map(below, params["blocks"])}
+    again, seen = jax.jit(lambda p: dit.hooked(p, config, ids, t, layer, lambda x: (told["seen"], x)))(other)
+    np.testing.assert_allclose(again, logits, rtol=1e-5, atol=1e-5)
+    assert np.abs(np.asarray(seen - told["seen"])).max() > 1e-2
+    assert np.abs(np.asarray(hooked(params, 0.5)[0] - logits)).max() > 1e-3
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_a_hook_stands_between_two_layers(layer):
+    with pytest.raises(InputError, match=f"layer {layer}: a hook stands between two of the 2 layers"):
+        dit.hooked(dit.init(jax.random.key(0), TINY), TINY, jnp.zeros((1, 4), jnp.int32), 0.0, layer, lambda x: (x, x))

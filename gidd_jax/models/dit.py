@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -184,24 +184,35 @@ class _Dit(nn.Module):
 
     def features(self, ids_BxS: Array, t_B: Array) -> Array:
         x_BxSxD, c_BxC = self.stem(ids_BxS, t_B)
+        x_BxSxD, _ = self.layers(lambda block, x, c: (block(x, c), None), nn.broadcast)(self.blocks, x_BxSxD, c_BxC)
         return self.norm(x_BxSxD, *parts(self.modulation(c_BxC), 2))
 
-    def top(self, x_BxSxD: Array, c_BxC: Array) -> Array:
-        return self.head(self.norm(self.through(x_BxSxD, c_BxC), *parts(self.modulation(c_BxC), 2)))
+    def hooked(self, ids_BxS: Array, t_B: Array, layer: int, hook: Callable) -> tuple[Array, Tree]:
+        x_BxSxD, c_BxC = self.stem(ids_BxS, t_B)
+        told = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(hook, x_BxSxD)[1])
+
+        # One scan with a branch in it: of two scans XLA writes out those of one layer, and a model of two layers then
+        # takes a third longer.
+        def one(block, state, i, c_BxC):
+            x_BxSxD, told = state
+            return jax.lax.cond(i + 1 == layer, hook, lambda x: (x, told), block(x_BxSxD, c_BxC)), None
+
+        start, numbers = (x_BxSxD, told), jnp.arange(self.config.layers)
+        (x_BxSxD, told), _ = self.layers(one, (0, nn.broadcast))(self.blocks, start, numbers, c_BxC)
+        return self.head(self.norm(x_BxSxD, *parts(self.modulation(c_BxC), 2))), told
 
     def stem(self, ids_BxS: Array, t_B: Array) -> tuple[Array, Array]:
         c_BxC = self.time(t_B) if self.config.time else jnp.broadcast_to(self.condition, (len(t_B), self.config.cond))
-        return self.through(self.token[ids_BxS], c_BxC), c_BxC
+        return self.token[ids_BxS], c_BxC
 
-    def through(self, x_BxSxD: Array, c_BxC: Array) -> Array:
-        layers = nn.scan(
-            lambda block, x_BxSxD, c_BxC: (block(x_BxSxD, c_BxC), None),
+    def layers(self, one: Callable, in_axes: Any) -> Callable:
+        return nn.scan(
+            one,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
+            in_axes=in_axes,
             length=self.config.layers,
         )
-        return layers(self.blocks, x_BxSxD, c_BxC)[0]
 
 
 @lru_cache(maxsize=64)
@@ -271,15 +282,8 @@ def hooked(
     if not 0 < layer < config.layers:
         raise InputError(f"layer {layer}: a hook stands between two of the {config.layers} layers")
 
-    def part(first: int, last: int) -> tuple[_Dit, dict[str, Tree]]:
-        blocks = jax.tree.map(lambda leaf: leaf[first:last], params["blocks"])
-        return _Dit(dataclasses.replace(config, layers=last - first)), {"params": params | {"blocks": blocks}}
-
-    lower, own = part(0, layer)
-    x, c = lower.apply(own, *_inputs(config, ids, t), method="stem")
-    x, told = hook(x)
-    upper, own = part(layer, config.layers)
-    return upper.apply(own, x, c, method="top"), told
+    model = _Dit(config)
+    return model.apply({"params": params}, *_inputs(config, ids, t), layer, hook, method="hooked")
 
 
 def head(params: Tree) -> tuple[Float[Array, "D V"], Float[Array, "V"]]:
