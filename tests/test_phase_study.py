@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gidd_jax import cli, sampling, sweep
+from gidd_jax import cli, export, sampling, sweep
+from gidd_jax.config import to_json
 from gidd_jax.errors import InputError
-from gidd_jax.studies import phase, phase_arms, phase_model
+from gidd_jax.studies import phase, phase_arms, phase_evaluation, phase_model
 
 TINY = dict(data="markov", tokens=4, length=12, d_model=16, heads=2, layers=2, cond=8, batch=8, eval_sequences=16)
 TINY |= dict(strata=4, samples=3, sample_steps=5, steps=4, oscillators=4)
@@ -98,6 +99,57 @@ def test_arms_share_keys_and_differ_in_what_they_name():
     assert waiting["matched"] == pytest.approx(waiting["free"], abs=0.05)
 
 
+def test_the_oracle_judges_the_token_drawn_and_that_is_found():
+    """A model that knows nothing (its head is 0): only R can tell a token that fits from one that does not."""
+    config = phase.Config(**TINY | dict(samples=256))
+    data, _ = phase.load(config)
+    params = phase.init(jax.random.key(0), phase.Hyper(), config, data).params
+    sampled = jax.jit(lambda key, fresh: phase_evaluation.sampled(key, fresh, params, phase.Hyper(), config, data)[1])
+    found = sampled(jax.random.key(1), jax.random.key(2))
+    nll = {name: np.asarray(found["nll"][i]) for i, name in enumerate(phase_arms.NAMES)}
+    gain = nll["oracle alone shuffled"] - nll["oracle alone"]
+    assert gain.mean() > 5 * gain.std(ddof=1) / 16
+    # What is only certain of a cell says nothing of the token that was drawn there.
+    blind = nll["certain alone shuffled"] - nll["certain alone"]
+    assert blind.mean() < gain.mean() / 2
+    # With all masked the chance that a token drawn evenly from V is right is 1/V in the mean, whatever the source.
+    first = np.asarray(found["r_path"][phase_arms.NAMES.index("oracle")][0])
+    assert abs(first.mean() - 1 / 4) < 4 * first.std(ddof=1) / 16
+    # A dial that no row has turned is the sampler's own.
+    assert {name: phase_arms.arm(phase.Hyper(), how) for name, how in phase_arms.SAMPLERS.items()} == sampling.ARMS
+
+
+def test_a_model_goes_on_with_a_text_or_fills_its_gaps_from_the_command_line(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat and the dog sat on the log. " * 60)
+    settings = {"data": str(tmp_path / "text.txt"), "tokenizer": "characters", "sample_steps": 4}
+    config, _, params = replica(**settings)
+    about = {"study": "phase", "row": "3f2a", "hyper": phase.Hyper()._asdict(), "config": to_json(config)}
+    export.save(tmp_path / "a", params, about)
+    sample = ["sample", str(tmp_path / "a")]
+    assert cli.main([*sample, "--prompt", "the c", "--count", "2"]) == 0
+    told = capsys.readouterr().out
+    texts = [part.split("\n")[1] for part in told.split("row ")[1:]]
+    assert len(texts) == 2 and all(text.startswith("the c") and len(text) == 12 for text in texts)
+    assert cli.main([*sample, "--prompt", "the c", "--count", "1"]) == 0
+    assert capsys.readouterr().out == told[: told.index("row ", 4)]  # a sample does not depend on how many there are
+    assert cli.main([*sample, "--prompt", "a[MASK]c[MASK]", "--count", "1", "--sampler", "remdm"]) == 0
+    first, text, r, revealed = capsys.readouterr().out.strip().split("\n")
+    assert first == "row 3f2a, remdm 1:" and len(text) == 4 and text[::2] == "ac" and "█" not in text
+    assert r.startswith("R by step: 0.") and len(r.split()) == 7
+    assert sum(map(int, revealed.split()[2:])) == 2
+    for wrong, message in (
+        (["--sampler", "best"], "--sampler best: not one of guided, low-confidence"),
+        (["--prompt", "the cat sat o"], "13 tokens leave none of the 12 to write"),
+        (["--prompt", "the", "--tokens", "3"], "its 3 tokens leave none of the 3 to write"),
+        (["--tokens", "13"], "13 tokens: the model has 12"),
+        (["--steps", "0"], "--count, --steps and --tokens start at 1"),
+        (["--temperature", "0"], "--temperature 0: must be above 0"),
+    ):
+        assert cli.main([*sample, *wrong]) == 2
+        told = capsys.readouterr().err
+        assert message in told and len(told.splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_a_sweep_from_the_command_line_measures_every_arm(tmp_path, capsys):
     flags = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
@@ -118,6 +170,11 @@ def test_a_sweep_from_the_command_line_measures_every_arm(tmp_path, capsys):
     with np.load(sorted((tmp_path / "a" / "arrays").rglob("*.npz"))[-1]) as found:
         assert any(name.endswith("tokens") for name in found.files)
     assert json.loads((tmp_path / "a" / "config.json").read_text())["study"] == "phase"
+    row = next(iter(last["row"]))
+    assert cli.main(["sample", str(tmp_path / "a"), "--row", row, "--count", "1"]) == 0
+    assert "nats a token under the source" in capsys.readouterr().out
+    assert cli.main(["sample", str(tmp_path / "a")]) == 2
+    assert "which row of the sweep?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

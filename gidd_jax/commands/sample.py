@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gidd_jax.commands import flags, sample_concepts, sample_text
+from gidd_jax.commands import flags, sample_concepts, sample_phase, sample_text
 from gidd_jax.errors import InputError
 
 EXAMPLE = "gidd-jax sample runs/a --row 3f2a --board 1............... --sampler resample --trace"
@@ -19,7 +19,7 @@ CHANGES = 12
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Prints each board, completed, with its violations and, where the answer is known, the cells that are right."""
-    others = {"language": sample_text, "concepts": sample_concepts}
+    others = {"language": sample_text, "phase": sample_phase, "concepts": sample_concepts}
     if (study := flags.study_in(arguments)) in others:
         return others[study].run(parser, arguments)
     parser.add_argument("directory", type=pathlib.Path, metavar="DIR", help="a sweep, or an exported or imported model")
