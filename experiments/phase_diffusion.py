@@ -140,7 +140,7 @@ def judged(rows: Rows, judge: Judge) -> Rows:
 
 def held_out(config: phase.Config, data: Any, judge: Judge) -> dict[str, np.ndarray]:
     """What the tests see of a sample, of sequences nobody trained on: nll, sample_entropy [N] and tokens [N,S]."""
-    x = np.asarray(text_data.stretch(jax.random.key(0), config, data, 1, HELD_OUT)[0])
+    x = np.asarray(text_data.stretch(jax.random.key(0), config, jax.device_put(data), 1, HELD_OUT)[0])
     entropy = np.asarray(sampling.sample_entropy(x, len(data["vocabulary"])))
     return {"tokens": x, "nll": judge(x), "sample_entropy": entropy}
 

@@ -38,7 +38,7 @@ def table(**metrics):
 
 @pytest.mark.parametrize(
     ("effect", "keys", "word"),
-    [(0.2, 60, "matters, +0.2"), (0.0, 60, "nothing: within ±0.05 nats"), (-0.2, 60, "harms, -0.2"), (0.0, 2, "open")],
+    [(0.25, 60, "matters, +0.2"), (0.0, 60, "nothing: within ±0.05"), (-0.25, 60, "harms, -0.2"), (0.0, 2, "open")],
 )
 def test_what_r_says_is_told_by_what_was_written_down(effect, keys, word):
     wide = np.zeros(keys) if keys > 2 else np.array([0.3, -0.3])
