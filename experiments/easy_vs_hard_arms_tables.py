@@ -117,19 +117,19 @@ def solved(table: pd.DataFrame, known: dict[int, str]) -> pd.DataFrame:
 
 
 def noise(found: pd.DataFrame) -> Told:
-    """Boards solved by model, sampler and calls, by tier; and what resampling by the holding head has over the mask."""
-    lines, by_seed = [], found.set_index(["tier", "model", "sampler", "steps", "seed"])["solved"].sort_index()
+    """Boards solved and cells right by model, sampler, calls and tier; resampling by the holding head less masks."""
+    lines = []
     for (tier, model, sampler, _), own in found.groupby(["tier", "model", "sampler", "steps"]):
-        calls = f"boards solved in {own['calls'].mean():.3g} calls"
-        lines.append(_line(f"{tier}: {model}, {sampler}", np.nan, calls, own["solved"]))
-    gaps = {}
-    for steps, tier, sampler in itertools.product(sorted(found["steps"].unique()), TIERS, ("k-pass", "remask")):
-        gap = by_seed[tier, "two-head uniform", "resample", steps] - by_seed[tier, "masked", sampler, steps]
-        gaps[tier, sampler] = gap
-        what = f"two-head resample - masked {sampler}"
-        lines.append(_line(f"{tier}: in {steps:g} steps", np.nan, what, gap))
-        if tier == TIERS[1]:
-            lines.append(_line(f"hard - easy: in {steps:g} steps", np.nan, what, gap - gaps[TIERS[0], sampler]))
+        at = f"in {own['calls'].mean():.3g} calls"
+        lines += [_line(f"{tier}: {model}, {sampler}", np.nan, f"boards solved {at}", own["solved"])]
+        lines += [_line(f"{tier}: {model}, {sampler}", np.nan, f"cells right {at}", own["cells"])]
+    by_seed = found.set_index(["tier", "model", "sampler", "steps", "seed"])[["solved", "cells"]].sort_index()
+    for steps, sampler, measure in itertools.product(found["steps"].unique(), ("k-pass", "remask"), by_seed.columns):
+        own = {tier: by_seed.loc[tier, "two-head uniform", "resample", steps][measure] for tier in TIERS}
+        gaps = {tier: own[tier] - by_seed.loc[tier, "masked", sampler, steps][measure] for tier in TIERS}
+        what = f"{measure}: two-head resample - masked {sampler}"
+        lines += [_line(f"{tier}: in {steps:g} steps", np.nan, what, gap) for tier, gap in gaps.items()]
+        lines += [_line(f"hard - easy: in {steps:g} steps", np.nan, what, gaps["hard"] - gaps["easy"])]
     return _told(lines, "each model on its own tier")
 
 

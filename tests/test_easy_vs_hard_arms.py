@@ -104,12 +104,13 @@ def test_samplers_are_compared_at_equal_calls_by_seed():
         value = right[model, sampler] + 0.1 * seed + 0.2 * (tier == 2) * (sampler == "resample")
         lines += [dict(metric=f"puzzle_accuracy@{sampler}", value=value, **own)]
         lines += [dict(metric=f"model_calls@{sampler}", value=steps, **own)]
+        lines += [dict(metric=f"cell_accuracy@{sampler}", value=0.9, **own)]
         lines += [dict(metric="puzzle_accuracy@1", value=9.0, **own)]  # the study's own decoder, at no number of calls
     solved = tables.solved(table(lines), {1: "easy", 2: "hard"})
     assert len(solved) == 3 * 2 * 2 * 3 and solved["solved"].max() < 1
     found = told(tables.noise(solved)[1]).droplevel("coupling")
     assert found["easy: masked, remask", "boards solved in 26 calls"] == pytest.approx(0.5)
-    assert found["hard: in 7 steps", "two-head resample - masked k-pass"] == pytest.approx(0.4)
-    assert found["hard - easy: in 26 steps", "two-head resample - masked remask"] == pytest.approx(0.2)
+    assert found["hard: in 7 steps", "solved: two-head resample - masked k-pass"] == pytest.approx(0.4)
+    assert found["hard - easy: in 26 steps", "solved: two-head resample - masked remask"] == pytest.approx(0.2)
     axes = figures.against_calls(solved, "boards").axes
     assert len(axes) == 2 and all("(" in ax.get_xlabel() and "(" in ax.get_ylabel() for ax in axes)
