@@ -65,12 +65,12 @@ PRESETS = {
     "text": dict(
         data="kjv",
         tokenizer="characters",
-        length=64,
-        d_model=96,
+        length=48,
+        d_model=64,
         layers=3,
         cond=16,
         batch=32,
-        steps=4000,
+        steps=1500,
         samples=100,
         sample_steps=16,
         eval_sequences=256,
@@ -82,7 +82,7 @@ KINDS["small"] = KINDS["tiny"]
 
 STEPS = (3, 6, 12, 24)
 """Model calls at which quality is measured again, from fewer keys."""
-FEWER = 100
+FEWER = 60
 ORDER = 6
 HELD_OUT = 1000
 """Tokens of the n-gram judge; sequences of real text, or of the source, that are judged beside the samples."""
