@@ -17,6 +17,8 @@ from gidd_jax import cli, report, sweep
 from gidd_jax.analysis import failures, intervals_by, mean_interval, references
 from gidd_jax.errors import InputError
 from gidd_jax.report import axes
+from gidd_jax.report.panels import panels
+from gidd_jax.report.told import tell
 from tests import sweeps
 from tests.probes import Config, Regression
 
@@ -401,3 +403,14 @@ def test_unread_pages_are_not_needed_to_know_the_dial(tmp_path):
     assert report.dial_of(report.sweeps([moved]), None) == "learning_rate"
     with pytest.raises(InputError, match="no such dial"):
         report.dial_of(found, "seed")
+
+
+@pytest.mark.parametrize(("steps", "said"), [(300, "train, 120 of 300 measured steps"), (90, "train")])
+def test_a_curve_of_more_steps_than_a_page_holds_says_so(steps, said):
+    rows = [("", f"row{seed}", seed, 0.5, step, seed + step) for seed in range(2) for step in range(steps)]
+    table = pd.DataFrame(rows, columns=["group", "row", "seed", "coupling", "step", "value"])
+    table = table.assign(split="train", metric="loss", bin=-1, boards=0)
+    told = tell(table, "coupling", [], derive=False)
+    way = panels(told, [("", "loss")], "coupling").metrics[0]["way"]
+    assert way["where"] == said
+    assert way["mean"][0][-1] == steps - 0.5  # the last step is kept

@@ -104,7 +104,10 @@ def _way(told: Told, at: dict, metric: str) -> dict[str, Any] | None:
         for other in references(metric, set(at["ends"]))
     ]
     panel = _panel(metric, axes.steps(steps.astype(float).tolist()), "setting", guides)
-    return _with(panel | {"where": str(rows["split"].iloc[0])}, *numbers)
+    where, measured = str(rows["split"].iloc[0]), told.measured[metric]
+    if len(steps) < measured:
+        where += f", {len(steps)} of {measured:,} measured steps"
+    return _with(panel | {"where": where}, *numbers)
 
 
 def _bins(told: Told, at: dict, metric: str | None) -> dict[str, Any] | None:

@@ -31,7 +31,8 @@ class Told(NamedTuple):
     ``lines`` are the groups and, within them, the values of the hypers other than the dial; a *setting* is a line and a
     value of the dial, columns line, value (indices), seeds, dead, control. ``replicas`` has a line a row of the sweep:
     group, row, seed, hypers, setting, died (step, NaN: alive). The rest are means with columns mean, low, high, n: of
-    scalars and bins at the last step (``ends``), of scalars before training (``starts``), along the way (``curves``).
+    scalars and bins at the last step (``ends``), of scalars before training (``starts``), along the way (``curves``,
+    of ``measured`` steps by metric, of which a page holds as many as it has room for).
     """
 
     dial: str
@@ -44,6 +45,7 @@ class Told(NamedTuple):
     ends: pd.DataFrame
     starts: pd.DataFrame
     curves: pd.DataFrame
+    measured: dict[str, int]
     places: dict[str, tuple[str, int]]
 
 
@@ -59,7 +61,7 @@ def tell(table: pd.DataFrame, dial: str, others: list[str], derive: bool) -> Tol
         watched = with_derived(watched, dial)
     watched = watched.assign(setting=at.reindex(pd.MultiIndex.from_frame(watched[["group", "row"]])).to_numpy())
     last, first = final(watched), untrained(watched)
-    way = _along(watched, len(replicas["setting"].unique()))
+    way, measured = _along(watched, len(replicas["setting"].unique()))
     by = ["metric", "setting"]
     told = last.groupby("metric", observed=True)[["split", "step"]].max()
     return Told(
@@ -73,6 +75,7 @@ def tell(table: pd.DataFrame, dial: str, others: list[str], derive: bool) -> Tol
         intervals_by(last, [*by, "bin"]),
         intervals_by(first, [*by, "bin"]),
         intervals_by(way, [*by, "split", "step"]),
+        measured,
         {str(metric): (str(row["split"]), int(row["step"])) for metric, row in told.iterrows()},
     )
 
@@ -171,8 +174,11 @@ def _settings(replicas: pd.DataFrame, values: list[float]) -> pd.DataFrame:
     return found.assign(control=uncoupled & (len(values) > 1))
 
 
-def _along(watched: pd.DataFrame, settings: int) -> pd.DataFrame:
-    """Scalars at the steps a curve shows: of the split measured most often, evenly spaced where there are too many."""
+def _along(watched: pd.DataFrame, settings: int) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Scalars at the steps a curve shows: of the split measured most often, evenly spaced where there are too many.
+
+    And how many there are.
+    """
     scalars = watched[watched["bin"] == -1]
     steps = scalars.groupby(["metric", "split"], observed=True)["step"].unique()
     best: dict[str, tuple[str, np.ndarray]] = {}
@@ -181,7 +187,8 @@ def _along(watched: pd.DataFrame, settings: int) -> pd.DataFrame:
             best[metric] = split, np.sort(found)
     most = int(np.clip(POINTS / max(1, len(best) * settings), LEAST_STEPS, MOST_STEPS))
     kept = [(metric, split, step) for metric, (split, found) in best.items() for step in _thinned(found, most)]
-    return scalars.merge(pd.DataFrame(kept, columns=["metric", "split", "step"]), on=["metric", "split", "step"])
+    shown = scalars.merge(pd.DataFrame(kept, columns=["metric", "split", "step"]), on=["metric", "split", "step"])
+    return shown, {str(metric): len(found) for metric, (_, found) in best.items()}
 
 
 def _thinned(steps: np.ndarray, most: int) -> np.ndarray:
