@@ -10,7 +10,6 @@ import numpy as np
 from experiments.sync_gap_verdicts import (
     ARMS,
     CLOSED,
-    CONTROL,
     COUPLINGS,
     NATURAL,
     PARTS,
@@ -31,8 +30,8 @@ BAND = 4
 """Leading modes the theory is measured along, and as many trailing ones."""
 ABOUT = 8
 """Images about which a pair is taken to be symmetric where the blocks are differentiated."""
-FITS = 200
-"""Resamples of a mode's curve."""
+SEEN = 2
+"""Times ``Plan.pairs`` pairs are parted to see when single modes do: one mode is noisier than an image."""
 
 
 class Plan(NamedTuple):
@@ -95,16 +94,18 @@ def programs(maker: Maker, plan: Plan) -> Programs:
     slices = jnp.minimum(jnp.asarray(at), maker.steps - 1)
 
     @jax.jit
-    def parted(params: Any, label: jax.Array, eyes: Any, first: jax.Array) -> tuple[Any, Any, jax.Array]:
+    def parted(params: Any, label: jax.Array, eyes: Any, first: jax.Array) -> tuple[Any, Any]:
         denoise = replicas.in_turn(pair_denoise(params, shape, label), plan.pairs)
-        made = replicas.forked(jax.random.key(2), denoise, first, path, rows)
-        images = maker.decode(made)
+        images = maker.decode(replicas.forked(jax.random.key(2), denoise, first, path, rows))
         look = lambda x: maker.look(eyes, x)  # noqa: E731
         same = alike(look, images[:, 0], images[:, 1], maker.pool)
-        return same, alike(look, *strangers(images[:1]), maker.pool), made
+        return same, alike(look, *strangers(images[:1]), maker.pool)
 
     def apart(params: Any, x: jax.Array) -> jax.Array:
         return replicas.difference(dit_image.embedded(params, shape, x))
+
+    def entered(params: Any, x: jax.Array, modes: jax.Array) -> jax.Array:
+        return jnp.einsum("msd,ksd->km", apart(params, x), modes[0], precision="highest")
 
     @jax.jit
     def entering(params: Any, label: jax.Array, g_L: jax.Array, first: jax.Array) -> jax.Array:
@@ -119,13 +120,13 @@ def programs(maker: Maker, plan: Plan) -> Programs:
             return replicas.energies(tokens, beside[0]), syncgap_theory.projected(tokens, beside[1])
 
         def aside(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return jnp.einsum("msd,ksd->km", apart(params, x), modes[0], precision="highest"), x[0, :ABOUT]
+            return entered(params, x, modes), x[0, :ABOUT]
 
         denoise = watched_denoise(params, shape, label, g_L[:, None])
         beside = (origin, syncgap_theory.beside(modes))
-        ((grams, bands), seen), (entered, x) = replicas.followed(denoise, first, path, watch, beside, aside)
+        ((grams, bands), seen), (embedded, x) = replicas.followed(denoise, first, path, watch, beside, aside)
         held_out = slice(plan.pairs, None)
-        found = syncgap_theory.amplitudes(seen[slices][..., held_out], entered[slices][..., held_out])
+        found = syncgap_theory.amplitudes(seen[slices][..., held_out], embedded[slices][..., held_out])
         return grams, bands, found, x[slices]
 
     @jax.jit
@@ -140,13 +141,15 @@ def programs(maker: Maker, plan: Plan) -> Programs:
         return syncgap_theory.local(found, eta), syncgap_theory.closure_error(found, eta)
 
     @jax.jit
-    def ended(params: Any, label: jax.Array, made: jax.Array, modes: jax.Array) -> jax.Array:
+    def ended(params: Any, label: jax.Array, first: jax.Array, modes: jax.Array) -> jax.Array:
+        denoise = replicas.in_turn(pair_denoise(params, shape, label), plan.pairs)
+        control = replicas.branches(jnp.asarray(at), 0.0, True)
+        made = replicas.forked(jax.random.key(2), denoise, first, path, control)
+
         def of_row(x: jax.Array) -> jax.Array:
-            denoise = watched_denoise(params, shape, label, jnp.zeros((shape.layers, 1)))
-            beside = syncgap_theory.beside(modes)
-            _, seen = denoise(x, path.times[-1], syncgap_theory.projected, beside)
-            entered = jnp.einsum("msd,ksd->km", apart(params, x), modes[0], precision="highest")
-            return syncgap_theory.amplitudes(seen[None], entered[None]).before[0]
+            alone = watched_denoise(params, shape, label, jnp.zeros((shape.layers, 1)))
+            _, seen = alone(x, path.times[-1], syncgap_theory.projected, syncgap_theory.beside(modes))
+            return syncgap_theory.amplitudes(seen[None], entered(params, x, modes)[None]).before[0]
 
         with jax.default_matmul_precision("highest"):
             return jax.lax.map(of_row, made)
@@ -160,8 +163,7 @@ def measured(maker: Maker, plan: Plan, run: Programs, subject: Subject, kind: in
     label = jnp.int32(shape.classes if kind is None else kind)
     image = (shape.channels, shape.size, shape.size)
     first = replicas.start(jax.random.key(1), (plan.pairs, *image), maker.sigma)
-    same, apart, made = run.parted(subject.params, label, subject.eyes, first)
-    same, apart = jax.device_get((same, apart))
+    same, apart = jax.device_get(run.parted(subject.params, label, subject.eyes, first))
     place = {name: slice(i * plan.forks, (i + 1) * plan.forks) for i, name in enumerate(plan.arms)}
     curves = {
         scale: {name: getattr(same, scale)[rows].T for name, rows in place.items()}
@@ -184,27 +186,30 @@ def measured(maker: Maker, plan: Plan, run: Programs, subject: Subject, kind: in
         dimension = analysis.effective_dimension(grams[-1, 0])
         if maker.theory and coupling in (NATURAL, STRONG):
             terms = run.terms(subject.params, label, jnp.float32(coupling.g), x, modes)
-            arm = place[CONTROL if coupling == NATURAL else CLOSED]
-            of_modes = run.ended(subject.params, label, made[arm], modes)
-            theory[coupling] = told(at, coupling, terms, found, run.local, np.asarray(of_modes))
+            of = predicted(at, coupling, terms, found, run.local)
+            if coupling == NATURAL:
+                parting = run.ended(subject.params, label, first[:, : SEEN * plan.pairs], modes)
+                of = of._replace(observed=observed(at, np.asarray(parting)))
+            theory[coupling] = of
     return Measured(at, curves, ends, ratios, left_out, dimension, theory)
 
 
-def told(at: np.ndarray, coupling: Coupling, terms: Any, found: Any, local: Any, ended: np.ndarray) -> Theory:
-    """What the theory predicts from what was measured, beside what was seen; ended: [T, L, K, M]."""
+def predicted(at: np.ndarray, coupling: Coupling, terms: Any, found: Any, local: Any) -> Theory:
+    """What the theory makes of what was measured."""
     eta = replica.mode_gain(coupling.g, terms.chi, terms.pi, terms.feed)
     of, closure = local(found, eta)
     crossing = replica.speciation_step(jnp.moveaxis(of.kappa, 0, -1))
     steps = np.minimum(at, at[-1] - 1)
     index = np.asarray(crossing.step)
-    predicted = np.where(np.isfinite(index), np.interp(np.nan_to_num(index), np.arange(len(steps)), steps), np.nan)
-    idx = np.random.default_rng(0).integers(ended.shape[-1], size=(FITS, ended.shape[-1]))
-    observed = np.full(predicted.shape, np.nan)
-    for l, k in np.ndindex(predicted.shape):
-        seen = analysis.midpoint(at, np.square(ended[:, l, k]).T, idx)
-        observed[l, k] = seen.step if np.isfinite(seen.low) else np.nan
-    terms, eta, found, of, closure = jax.device_get((terms, eta, found, of, closure))
-    return Theory(steps, terms, eta, found, of, closure, predicted, observed)
+    when = np.where(np.isfinite(index), np.interp(np.nan_to_num(index), np.arange(len(steps)), steps), np.nan)
+    return Theory(steps, *jax.device_get((terms, eta, found, of, closure)), when)
+
+
+def observed(at: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Midpoint of the mean square [L, K] of differences [T, L, K, M] by the step of parting; NaN where refused."""
+    power = np.square(ends).mean(-1)
+    middles = [analysis.fit_sigmoid(at, power[:, l, k]).midpoint for l, k in np.ndindex(power.shape[1:])]
+    return np.array(middles).reshape(power.shape[1:])
 
 
 def leading_and_trailing(origin: np.ndarray) -> jax.Array:

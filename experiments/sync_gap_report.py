@@ -85,7 +85,7 @@ def ratios(found: list[Measured]) -> list[str]:
     lines.append(f"  D_eff {dimension:.0f}: forgetting alone can bring the in-sample ratio up to {inflated:.1f}")
     for coupling, name in itertools.product(found[0].ratios, Ratios._fields):
         mean = np.mean([getattr(each.ratios[coupling], name)[:, -1] for each in found], axis=0)
-        lines.append(f"  {coupling!s:26}{name.replace('_', ' '):10}" + "".join(f"{x:8.2f}" for x in mean))
+        lines.append(f"  {coupling!s:28}{name.replace('_', ' '):10}" + "".join(f"{x:8.2f}" for x in mean))
     return lines
 
 
@@ -112,15 +112,21 @@ def theory(of: list[Theory], coupling: str, steps: int) -> list[str]:
     lines.append(f"  two branches likelier than one at {two.mean():.1%} of steps, blocks and modes (5 % by chance)")
     lines.append(f"  undefined (gamma <= 0 or eta beyond 55): {mean(lambda e: np.isnan(e.local.kappa)).mean():.0%}")
     for place, half in (("leading", 0), ("trailing", 1)):
-        parts = [[np.split(x, 2, axis=1)[half] for x in (each.predicted, each.observed)] for each in of]
-        wanted, seen = (np.concatenate(part) for part in zip(*parts, strict=True))
-        both = np.isfinite(wanted) & np.isfinite(seen)
-        lines.append(
-            f"  {place} modes: {np.isfinite(wanted).sum()} of {wanted.size} predicted to part (median step "
-            f"{_median(wanted)}), {np.isfinite(seen).sum()} seen to ({_median(seen)}), {both.sum()} both"
-            + (f", {np.abs(wanted - seen)[both].mean():.1f} steps of {steps} apart" if both.any() else "")
-        )
+        lines.append(f"  {place} modes: {parting(of, half, steps)}")
     return [*lines, f"  largest kappa {largest:.2f}"]
+
+
+def parting(of: list[Theory], half: int, steps: int) -> str:
+    """How many of the modes should part, and when; of g = 0 also how many were seen to."""
+    every = lambda x: np.concatenate([np.split(each, 2, axis=1)[half].ravel() for each in x])  # noqa: E731
+    wanted = every([each.predicted for each in of])
+    told = f"{np.isfinite(wanted).sum()} of {wanted.size} predicted to part (median step {_median(wanted)})"
+    if of[0].observed is None:
+        return told
+    seen = every([each.observed for each in of])
+    both = np.isfinite(wanted) & np.isfinite(seen)
+    told += f", {np.isfinite(seen).sum()} seen to ({_median(seen)}), {both.sum()} both"
+    return told + (f", {np.abs(wanted - seen)[both].mean():.1f} steps of {steps} apart" if both.any() else "")
 
 
 def along_path(of: Theory) -> np.ndarray:
@@ -178,5 +184,6 @@ def _layers(found: Measured) -> Any:
                 yield from ((str(coupling), name, l + 1, half, s, y) for s, y in zip(of.steps, means, strict=True))
         gamma = np.asarray(of.local.gain.gamma)
         yield from ((str(coupling), "gamma", l + 1, -1, of.steps[i], gamma[i, l]) for i, l in np.ndindex(gamma.shape))
-        for name, values in (("predicted", of.predicted), ("observed", of.observed)):
+        of_modes = {"predicted": of.predicted} | ({} if of.observed is None else {"observed": of.observed})
+        for name, values in of_modes.items():
             yield from ((str(coupling), name, l + 1, k, -1, values[l, k]) for l, k in np.ndindex(values.shape))

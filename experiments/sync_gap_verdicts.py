@@ -82,8 +82,8 @@ class Theory(NamedTuple):
     closure: np.ndarray
     predicted: np.ndarray
     """Step at which each mode should part [L, K], NaN where it never should."""
-    observed: np.ndarray
-    """Steps after which pairs that go on with other noise end alike along each mode [L, K], NaN where refused."""
+    observed: np.ndarray | None = None
+    """Of g = 0: steps after which pairs that go on with other noise end alike along a mode [L, K], NaN if refused."""
 
 
 class Measured(NamedTuple):

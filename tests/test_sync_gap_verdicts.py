@@ -185,6 +185,15 @@ def test_no_gap_in_behaviour_is_an_equivalence():
     assert apart["4 behaviour: gap in steps at g = 1"] == "refuted"
 
 
+def test_modes_are_seen_to_part_where_their_differences_fall_and_refused_where_they_do_not():
+    """Amplitudes of 300 pairs that shrink about steps 20 and 40, and of a mode that does not care."""
+    shrink = np.stack([1 / (1 + np.exp((UNTIL - 20) / 3)), 1 / (1 + np.exp((UNTIL - 40) / 3)), np.ones(len(UNTIL))])
+    ends = np.sqrt(shrink.T)[:, None, :, None] * np.random.default_rng(0).normal(size=(len(UNTIL), 1, 3, 300))
+    found = sync_gap_measure.observed(UNTIL, ends)
+    np.testing.assert_allclose(found[0, :2], [20, 40], atol=2)
+    assert np.isnan(found[0, 2])
+
+
 def test_the_theorys_assumptions_against_their_thresholds():
     names = ("closure", "|pi|", "leading", "gamma", "half")
     value = lambda of: dict(zip(names, (x.value for x in sync_gap_verdicts.assumptions(of, 50)), strict=True))  # noqa: E731

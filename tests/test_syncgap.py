@@ -383,6 +383,18 @@ def test_pairs_that_start_together_part_as_their_noise_does():
     assert not np.isfinite(values("cosine_gap/layer", "pairs", 0.0)).any()
 
 
+@pytest.mark.slow
+def test_the_preset_for_gpus_runs_at_its_own_shape():
+    """Everything as it is there, images of 32 pixels, 12 layers of width 384, bfloat16; only less of it."""
+    less = dict(steps=3, batch=2, warmup=1, eval_images=4, pairs=2, sample_steps=2, forks=2, limit=64, log_every=1)
+    config = syncgap.Config(**syncgap.presets["full"] | less)
+    assert (config.size, config.layers, config.d_model, config.dtype) == (32, 12, 384, "bfloat16")
+    found = sweep.run(syncgap, [(config, sweep.rows(syncgap, seed=[0]))]).table
+    of = lambda metric, split: found[(found["metric"] == metric) & (found["split"] == split)]["value"]  # noqa: E731
+    assert len(of("noise_error", "train")) == 3 and np.isfinite(of("noise_error", "train")).all()
+    assert len(of("cosine_gap/layer", "pairs")) == 12 and np.isfinite(of("fine/fork", "pairs")).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
