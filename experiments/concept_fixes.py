@@ -104,9 +104,7 @@ def rows(preset: str, seeds: int, arms: list[str]) -> tuple[dict[str, list], lis
     return made, [name for name in named for _ in range(seeds)]
 
 
-def main(
-    out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0, arms: list[str] | None = None
-) -> int:
+def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0, arms: list[str] | None = None) -> int:
     """Trains, tells, draws -> exit status: 1 where a model is no better at its own task than untrained."""
     flags.prepare_jax()
     arms = list(ARMS) if arms is None else arms

@@ -13,6 +13,7 @@ import pytest
 
 from gidd_jax import __version__, cli, config, ledger
 from gidd_jax.commands import flags
+from gidd_jax.errors import InputError
 from gidd_jax.studies import sudoku
 
 SMALL = (
@@ -39,6 +40,8 @@ def test_version_and_help(capsys):
         cli.main(["--version"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out == f"gidd-jax {__version__}\n"
+    module = subprocess.run([sys.executable, "-m", "gidd_jax", "--version"], capture_output=True, text=True, check=True)
+    assert module.stdout == f"gidd-jax {__version__}\n"
     for name in cli.COMMANDS:
         with pytest.raises(SystemExit) as stopped:
             cli.main([name, "--help"])
@@ -266,3 +269,16 @@ def test_one_call_leaves_nothing_to_profile(tmp_path, capsys):
     words = ["sweep", "sudoku", "--data", "4x4", "--out", tmp_path / "run", *SMALL, "--profile", tmp_path / "profile"]
     status, _, err = run(capsys, *words, "--log-every", 4, "--eval-every", 4)
     assert status == 2 and err.startswith("gidd-jax: nothing to profile: 4 steps are one call") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("told", "least", "most"), [("", 2, 1024), ("3", 3, 3)])
+def test_a_cpu_is_a_device_a_core_unless_told(told, least, most):
+    """In a process of its own, whose backend has not started."""
+    code = f"from gidd_jax.commands import flags; flags.prepare_jax({told}); import jax; print(jax.device_count())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert least <= int(found.stdout) <= most
+
+
+def test_fewer_devices_than_one_are_refused():
+    with pytest.raises(InputError, match="--host-devices -1: give 1 or more"):
+        flags.prepare_jax(-1)
