@@ -100,8 +100,10 @@ def prepare_jax(host_devices: int | None = None, deterministic: bool = False) ->
     """Settings that must stand before the first array: compile cache, host devices, strict order of sums on a GPU.
 
     Rows on one CPU device leave cores idle, so where no number is given there is a device a core; two at least, because
-    XLA rounds a program for one device unlike one for several, and a sweep may go on elsewhere.
+    XLA rounds a program for one device unlike one for several, and a sweep may go on elsewhere. InputError for fewer than one.
     """
+    if (host_devices or 1) < 1:
+        raise InputError(f"--host-devices {host_devices}: give 1 or more")
     if deterministic:
         # Aborts the process where XLA does not know the flag, so it is set only when asked for.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
