@@ -13,8 +13,8 @@
                   solved by one-head, two-head uniform models and a masked one, of one trunk and size, by k-pass and
                   samplers that revise. Compared by seed: resampling by the holding head less masked k-pass, and less
                   masked remask, at every number of calls, and whether the gap differs between tiers; boards
-                  solved and cells right. Steps and rate are those of a pilot of seed 900, in which masked k-pass solved
-                  12 to 20 % of its boards and the others none
+                  solved and cells right. The rate is that of a pilot of seed 900, twice as long, in which masked k-pass
+                  solved 12 to 20 % of its boards, two-head uniform ones none
 
 Given cells are seen, 3 seeds. All of it is secondary to ``easy_vs_hard``: no threshold, intervals only. The verdict of
 ``sizes`` is that of ``analysis.verdict``; docs/transitions.md asks for more seeds and wider sizes than these.
@@ -140,14 +140,14 @@ def learning_rate(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.
 
 
 def noise(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
-    """Twice the preset's steps at three times its rate; new digits are the likeliest, ancestral alone draws them."""
+    """The preset's steps at three times its rate; new digits are the likeliest, ancestral alone draws them."""
     easy, hard = places(preset)
     boards = preset.boards()
     unknown = boards.box.cells - int(boards.clues[np.isin(boards.source, preset.tiers)].min())
-    steps, parts = 2 * preset.settings["steps"], []
+    parts = []
     for model, (settings, dials, samplers) in MODELS.items():
         rows = grid(preset, attention=0.0, tier=[easy, hard], learning_rate=3 * preset.learning_rate, **dials)
-        shared = config(preset, trunk="shared", steps=steps, eval_every=steps, **settings)
+        shared = config(preset, trunk="shared", **settings)
         trained = run([(shared, rows)], model.replace(" ", "_"))
         for calls in (-(-unknown // 4), unknown, 4 * unknown):
             how = dict(samplers=samplers, sampler_steps=calls, sampler_cells=-(-unknown // calls))
