@@ -40,27 +40,16 @@ from gidd_jax.studies import sudoku
 from gidd_jax.studies.sudoku_model import shape
 
 COMMON = sudoku.POSTS | {"augment": False}
-
-
-class Preset(NamedTuple):
-    """Settings, dials of all rows, and how long the detectors of 6c and of the pipeline train alone (0: ``steps``)."""
-
-    settings: dict[str, Any]
-    dials: dict[str, Any]
-    detector: int = 0
-
-
-PRESETS = {
-    "tiny": Preset(
+PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "tiny": (
         dict(data="4x4", d_model=32, layers=2, heads=2, batch=32, steps=500, decode=(1, 2, 16), decode_boards=128),
         dict(learning_rate=3e-3),
-        detector=4000,
     ),
-    "small": Preset(
+    "small": (
         dict(data="6x6", d_model=64, layers=3, heads=4, batch=64, steps=1500, decode=(1, 2, 36), decode_boards=128),
         dict(learning_rate=1e-3),
     ),
-    "paper": Preset(
+    "paper": (
         # 20 epochs of 500,000 boards; log_every divides an epoch's 7,813 steps.
         dict(
             init="torch",
@@ -183,14 +172,14 @@ def sizes(found: list[Group]) -> pd.DataFrame:
 def main(args: argparse.Namespace) -> int:
     """Trains, tells, draws -> exit status."""
     flags.prepare_jax(args.host_devices)
-    settings, common, detector = PRESETS[args.preset]
+    settings, common = PRESETS[args.preset]
     given = {"steps": args.steps, "data": args.data}
     settings = settings | {name: value for name, value in given.items() if value}
     if args.steps:
         settings = {name: value for name, value in settings.items() if name not in ("log_every", "eval_every")}
     if args.preset == "paper" and not args.data:
         raise InputError("--preset paper needs --data: a file of 500,000 boards, as Kaggle's sudoku.csv")
-    found = groups(settings, common, args.detector or (0 if args.steps else detector))
+    found = groups(settings, common, args.detector)
     runs = run(found, args.seeds, args.out, progress.quiet if args.quiet else progress.bar)
     last, digits = final(runs), shape(found[0].config, sudoku.load(found[0].config)[0]).digits
     told = verdicts.verdicts(runs, digits)
@@ -230,7 +219,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", help="boards in place of the preset's")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=0, help="steps of an attempt [the preset's]")
-    parser.add_argument("--detector", type=int, default=0, help="steps the detectors of 6c and pipeline train alone")
+    parser.add_argument(
+        "--detector", type=int, default=0, help="steps the detectors of 6c and pipeline train alone [as an attempt]"
+    )
     parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU devices to share the rows among")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/six_attempts"))
     parser.add_argument("--quiet", action="store_true")
