@@ -54,6 +54,20 @@ def test_the_study_of_the_documents_runs_and_learns(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        space = {"__name__": "readme"}
+        exec(compile(block.replace("steps=300", "steps=20"), "README.md", "exec"), space)
+        train_loss = space["result"].table.query("metric == 'loss' and split == 'train'")
+        assert len(train_loss["row"].unique()) == len(space["hypers"].seed)
+    sizes = space["result"].table.query("metric == 'size'").groupby("row")["value"]
+    assert len(sizes) == 8 and (sizes.count() >= 2).all() and (sizes.min() > 100).all()
+
+
+@pytest.mark.slow
 def test_the_notebook_runs_from_the_first_cell_to_the_last(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     cells = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text())["cells"]
