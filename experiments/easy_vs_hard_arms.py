@@ -13,8 +13,8 @@
                   solved by one-head, two-head uniform models and a masked one, of one trunk and size, by k-pass and
                   samplers that revise. Compared by seed: resampling by the holding head less masked k-pass, and less
                   masked remask, at every number of calls, and whether the gap differs between tiers; boards
-                  solved and cells right. The rate is that of a pilot of seed 900, twice as long, in which masked k-pass
-                  solved 12 to 20 % of its boards, two-head uniform ones none
+                  solved and cells right. Steps and rate are those of a pilot of seed 900, in which masked k-pass solved
+                  12 to 20 % of its boards, a two-head uniform model none
 
 Given cells are seen, 3 seeds. All of it is secondary to ``easy_vs_hard``: no threshold, intervals only. The verdict of
 ``sizes`` is that of ``analysis.verdict``; docs/transitions.md asks for more seeds and wider sizes than these.
@@ -140,22 +140,22 @@ def learning_rate(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.
 
 
 def noise(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
-    """The preset's steps at three times its rate; new digits are the likeliest, ancestral alone draws them."""
+    """Twice the preset's steps at three times its rate; new digits are the likeliest, ancestral alone draws them."""
     easy, hard = places(preset)
     boards = preset.boards()
     unknown = boards.box.cells - int(boards.clues[np.isin(boards.source, preset.tiers)].min())
-    parts = []
+    steps, parts = 2 * preset.settings["steps"], []
     for model, (settings, dials, samplers) in MODELS.items():
         rows = grid(preset, attention=0.0, tier=[easy, hard], learning_rate=3 * preset.learning_rate, **dials)
-        shared = config(preset, trunk="shared", **settings)
+        shared = config(preset, trunk="shared", steps=steps, eval_every=steps, **settings)
         trained = run([(shared, rows)], model.replace(" ", "_"))
-        for calls in (-(-unknown // 4), unknown, 4 * unknown):
+        for calls in (unknown, 4 * unknown):
             how = dict(samplers=samplers, sampler_steps=calls, sampler_cells=-(-unknown // calls))
-            how |= dict(sampler_temperature=0.0, decode_boards=preset.settings["eval_boards"], eval_boards=64)
+            how |= dict(sampler_temperature=0.0, decode_boards=64, eval_boards=64)
             measured = sweep.evaluate(sudoku, trained.directory, "test", **how)
             parts.append(measured.assign(model=model, steps=calls))
     solved = tables.solved(pd.concat(parts, ignore_index=True), {easy: "easy", hard: "hard"})
-    figure = against_calls(solved, described(preset, boards))
+    figure = against_calls(tables.by_calls(solved), described(preset, boards))
     files.write(out / "noise.png", lambda path: figure.savefig(path, dpi=150, format="png"))
     return tables.noise(solved)
 

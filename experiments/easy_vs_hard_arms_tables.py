@@ -116,13 +116,21 @@ def solved(table: pd.DataFrame, known: dict[int, str]) -> pd.DataFrame:
     return found.rename(columns={"puzzle_accuracy": "solved", "cell_accuracy": "cells", "model_calls": "calls"})
 
 
+def by_calls(found: pd.DataFrame) -> pd.DataFrame:
+    """Boards solved and cells right of each tier, model and sampler against the calls made: mean and interval."""
+    lines = []
+    for key, own in found.groupby(keys := ["tier", "model", "sampler", "steps"]):
+        about = dict(zip(keys, key, strict=True)) | {"calls": own["calls"].mean()}
+        lines += [about | {"measure": name} | mean_interval(own[name])._asdict() for name in ("solved", "cells")]
+    return pd.DataFrame(lines)
+
+
 def noise(found: pd.DataFrame) -> Told:
     """Boards solved and cells right by model, sampler, calls and tier; resampling by the holding head less masks."""
-    lines = []
-    for (tier, model, sampler, _), own in found.groupby(["tier", "model", "sampler", "steps"]):
-        at = f"in {own['calls'].mean():.3g} calls"
-        lines += [_line(f"{tier}: {model}, {sampler}", np.nan, f"boards solved {at}", own["solved"])]
-        lines += [_line(f"{tier}: {model}, {sampler}", np.nan, f"cells right {at}", own["cells"])]
+    lines, words = [], {"solved": "boards solved", "cells": "cells right"}
+    for row in by_calls(found).itertuples():
+        what = f"{words[row.measure]} in {row.calls:.3g} calls"
+        lines.append(_line_of(f"{row.tier}: {row.model}, {row.sampler}", np.nan, what, Interval(*row[-4:])))
     by_seed = found.set_index(["tier", "model", "sampler", "steps", "seed"])[["solved", "cells"]].sort_index()
     for steps, sampler, measure in itertools.product(found["steps"].unique(), ("k-pass", "remask"), by_seed.columns):
         own = {tier: by_seed.loc[tier, "two-head uniform", "resample", steps][measure] for tier in TIERS}

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from experiments.easy_vs_hard_contrasts import HEADS, OWN, TIERS, losses, visible
 from gidd_jax.analysis import mean_interval
 
 HUES = {"easy": "#0072B2", "hard": "#D55E00"}
-MODELS, STROKES = ("#009E73", "#CC79A7", "#000000"), ("-", "--", ":", "-.")
+MODELS, MARKS = ("#009E73", "#CC79A7", "#000000"), ("^", "o", "s", "D")
 
 
 def drawn(table: pd.DataFrame, found: pd.DataFrame, ordered: pd.DataFrame, levels: pd.DataFrame, boards: str) -> Figure:
@@ -50,7 +51,7 @@ def _benefit(ax: Axes, rows: pd.DataFrame) -> None:
         look = dict(fmt="o-", ms=4, capsize=2, color=hue, label=f"B, {tier}")
         ax.errorbar(rows["coupling"], rows[f"benefit_{tier}"], rows[f"{tier}_half"], **look)
     ax.fill_between(rows["coupling"], rows["low"], rows["high"], color="0.6", alpha=0.3, lw=0)
-    ax.plot(rows["coupling"], rows["difference"], "k--", lw=1.2, label="D = hard − easy")
+    ax.plot(rows["coupling"], rows["difference"], "kd--", ms=3, lw=1.2, label="D = hard − easy")
 
 
 def _by_t(ax: Axes, table: pd.DataFrame, group: str) -> None:
@@ -91,25 +92,29 @@ def _auroc_by_t(ax: Axes, levels: pd.DataFrame) -> None:
     ax.set(xlabel="noise level t (probability)", ylabel=f"AUROC on hard boards\nat K = {strongest:g} (probability)")
 
 
-def against_calls(solved: pd.DataFrame, boards: str) -> Figure:
-    """Boards solved against the calls of the model, a panel a tier: models by hue, samplers by stroke."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    axes = figure.subplots(1, len(TIERS), sharey=True)
-    models, samplers = list(dict.fromkeys(solved["model"])), list(dict.fromkeys(solved["sampler"]))
-    for ax, tier in zip(axes, TIERS, strict=True):
-        own = solved[solved["tier"] == tier]
-        for (model, sampler), rows in own.groupby(["model", "sampler"]):
-            at = [(part["calls"].mean(), *mean_interval(part["solved"])[:3]) for _, part in rows.groupby("steps")]
-            calls, mean, low, high = np.array(at).T
-            look = dict(fmt="o" + STROKES[samplers.index(sampler)], ms=4, capsize=2)
-            ax.errorbar(calls, mean, [mean - low, high - mean], **look, color=MODELS[models.index(model)])
-        ax.set(title=tier, xscale="log", xlabel="calls of the model (per board)", ylabel="boards solved (fraction)")
-        ax.spines[["top", "right"]].set_visible(False)
-    for i, model in enumerate(models):
-        axes[0].plot([], [], color=MODELS[i], label=model)
-    for i, sampler in enumerate(samplers):
-        axes[0].plot([], [], "o" + STROKES[i], ms=4, color="0.3", label=sampler)
-    axes[0].legend(fontsize=7.5, frameon=False, loc="upper left")
-    seeds = solved["seed"].nunique()
+def against_calls(found: pd.DataFrame, boards: str) -> Figure:
+    """Boards solved and cells right against calls of the model, a column a tier: models by hue, samplers by mark."""
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    axes = figure.subplots(2, len(TIERS), sharex=True, sharey="row")
+    models, samplers = (list(dict.fromkeys(found[name])) for name in ("model", "sampler"))
+    for line, (measure, label) in zip(axes, (("solved", "boards solved"), ("cells", "cells right")), strict=True):
+        for ax, tier in zip(line, TIERS, strict=True):
+            own = found[(found["tier"] == tier) & (found["measure"] == measure)]
+            for (model, sampler), rows in own.groupby(["model", "sampler"]):
+                mark = MARKS[samplers.index(sampler)]
+                # Side by side where they make the same number of calls.
+                at = rows["calls"] * 1.035 ** (3 * models.index(model) + samplers.index(sampler) - 5)
+                low, high = rows["low"].clip(0, 1), rows["high"].clip(0, 1)
+                look = dict(fmt=f"{mark}-", ms=5, capsize=2, lw=1, color=MODELS[models.index(model)])
+                ax.errorbar(at, rows["mean"], [rows["mean"] - low, high - rows["mean"]], **look)
+            ticks = sorted(own["calls"].round().unique())
+            ax.set(title=tier, xscale="log", xlabel="calls of the model (per board)", ylabel=f"{label} (fraction)")
+            ax.set_xticks(ticks, [f"{calls:g}" for calls in ticks])
+            ax.set_xticks([], minor=True)
+            ax.spines[["top", "right"]].set_visible(False)
+    handles = [Line2D([], [], color=MODELS[i], label=model) for i, model in enumerate(models)]
+    handles += [Line2D([], [], color="0.3", marker=MARKS[i], ls="", label=each) for i, each in enumerate(samplers)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+    seeds = found["n"].max()
     figure.suptitle(f"Uniform against masked noise. {boards}; mean and 95 % t interval, {seeds} seeds", size=9)
     return figure

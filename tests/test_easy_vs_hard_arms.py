@@ -112,5 +112,5 @@ def test_samplers_are_compared_at_equal_calls_by_seed():
     assert found["easy: masked, remask", "boards solved in 26 calls"] == pytest.approx(0.5)
     assert found["hard: in 7 steps", "solved: two-head resample - masked k-pass"] == pytest.approx(0.4)
     assert found["hard - easy: in 26 steps", "solved: two-head resample - masked remask"] == pytest.approx(0.2)
-    axes = figures.against_calls(solved, "boards").axes
-    assert len(axes) == 2 and all("(" in ax.get_xlabel() and "(" in ax.get_ylabel() for ax in axes)
+    axes = figures.against_calls(tables.by_calls(solved), "boards").axes
+    assert len(axes) == 4 and all("(" in ax.get_xlabel() and "(" in ax.get_ylabel() for ax in axes)
