@@ -86,7 +86,7 @@ def by_layer(ax: Axes, found: list[Measured]) -> None:
         band = over(found, NATURAL, lambda ratios, name=name: getattr(ratios, name)[:, -1])
         plotted(ax, 1 + np.arange(len(band.value)), band, label=name.replace("_", " "))
     ax.axhline(1, color="black", lw=0.8)
-    ax.set(xlabel="layer", ylabel=f"energy kept, trailing / leading, {NATURAL}", yscale="log")
+    ax.set(xlabel="layer", ylabel=f"energy kept, trailing / leading, {NATURAL}", yscale="log", ylim=(0.4, None))
 
 
 def by_step(ax: Axes, found: list[Measured]) -> None:

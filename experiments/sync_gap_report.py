@@ -110,10 +110,20 @@ def theory(of: list[Theory], coupling: str, steps: int) -> list[str]:
     two = np.stack([np.asarray(each.local.branching.evidence) > EVIDENT for each in of])
     largest = max(float(np.nanmax(each.local.kappa, initial=0)) for each in of)
     lines.append(f"  two branches likelier than one at {two.mean():.1%} of steps, blocks and modes (5 % by chance)")
+    tails = mean(lambda each: tailed(np.asarray(each.amplitudes.before)))
+    lines.append(
+        f"  kurtosis - 3 of amplitudes (below 0 for two branches): {tails[0]:.2f} at first, {tails[-1]:.2f} at last"
+    )
     lines.append(f"  undefined (gamma <= 0 or eta beyond 55): {mean(lambda e: np.isnan(e.local.kappa)).mean():.0%}")
     for place, half in (("leading", 0), ("trailing", 1)):
         lines.append(f"  {place} modes: {parting(of, half, steps)}")
     return [*lines, f"  largest kappa {largest:.2f}"]
+
+
+def tailed(a: np.ndarray) -> np.ndarray:
+    """Mean over blocks and modes of the kurtosis less a Gaussian's, by step [T], of amplitudes [T, L, K, M]."""
+    square = np.square(a)
+    return (np.square(square).mean(-1) / np.square(square.mean(-1)) - 3).mean((1, 2))
 
 
 def parting(of: list[Theory], half: int, steps: int) -> str:
@@ -174,10 +184,10 @@ def _layers(found: Measured) -> Any:
     steps = np.minimum(found.until, found.until[-1] - 1)
     for coupling, of in found.ratios.items():
         for name, ratio in of._asdict().items():
-            for l, s in itertools.product(range(len(ratio)), steps):
+            for l, s in itertools.product(range(len(ratio)), steps if coupling.part == PARTS[0] else steps[-1:]):
                 yield str(coupling), name, l + 1, -1, s, ratio[l, s]
     for coupling, of in found.theory.items():
-        per_mode = {"eta": of.eta, "kappa": of.local.kappa, "closure": of.closure, "m": of.local.branching.m}
+        per_mode = {"eta": of.eta, "kappa": of.local.kappa, "closure": of.closure}
         for name, values in per_mode.items():
             for l, half in itertools.product(range(values.shape[1]), (0, 1)):
                 means = np.split(np.asarray(values), 2, axis=2)[half][:, l].mean(-1)
