@@ -115,9 +115,9 @@ hour of a core: 12,800 boards a row, which leave chance only with rotary positio
 at high t 1.1 to 1.6 of 2.20, with learned ones 2.20 at both rates)."""
 
 
-def main(out: pathlib.Path, preset: Preset, seeds: int, host_devices: int, quiet: bool) -> int:
+def main(out: pathlib.Path, preset: Preset, seeds: int, quiet: bool) -> int:
     """Trains, asks, draws -> exit status."""
-    flags.prepare_jax(host_devices)
+    flags.prepare_jax()
     boards = preset.boards()
     table = crossed(preset, boards, range(seeds or preset.seeds), out, progress.quiet if quiet else progress.bar)
     found, ordered, levels = contrasts.contrasts(table), contrasts.orders(table), contrasts.by_t(table)
@@ -185,11 +185,10 @@ if __name__ == "__main__":
     parser.add_argument("--rating", **span, help="easy: rated LOW or less; hard: rated above HIGH")
     parser.add_argument("--clues", **span, help="keep boards of LOW to HIGH clues")
     parser.add_argument("--seeds", type=int, default=0, help="0: as many as the preset has")
-    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU devices to share the rows among")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
     try:
-        sys.exit(main(given.out, asked(given), given.seeds, given.host_devices, given.quiet))
+        sys.exit(main(given.out, asked(given), given.seeds, given.quiet))
     except InputError as error:
         print(f"easy_vs_hard: {error}", file=sys.stderr)
         sys.exit(2)

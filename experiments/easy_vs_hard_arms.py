@@ -52,9 +52,9 @@ MODELS = {
 """Settings, dials and samplers of the arm ``noise``."""
 
 
-def main(arm: str, preset: Preset, out: pathlib.Path, host_devices: int, quiet: bool) -> int:
+def main(arm: str, preset: Preset, out: pathlib.Path, quiet: bool) -> int:
     """Trains and tells one arm -> exit status."""
-    flags.prepare_jax(host_devices)
+    flags.prepare_jax()
     bar = progress.quiet if quiet else progress.bar
     text, table = ARMS[arm](preset, lambda groups, name="": sweep.run(sudoku, groups, out / arm / name, bar), out)
     files.write_text(out / f"{arm}.txt", text + "\n")
@@ -168,7 +168,6 @@ if __name__ == "__main__":
     parser.add_argument("arm", choices=tuple(ARMS))
     parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/easy_vs_hard_arms"))
-    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU devices to share the rows among")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    sys.exit(main(given.arm, PRESETS[given.preset], given.out, given.host_devices, given.quiet))
+    sys.exit(main(given.arm, PRESETS[given.preset], given.out, given.quiet))

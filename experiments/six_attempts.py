@@ -171,7 +171,7 @@ def sizes(found: list[Group]) -> pd.DataFrame:
 
 def main(args: argparse.Namespace) -> int:
     """Trains, tells, draws -> exit status."""
-    flags.prepare_jax(args.host_devices)
+    flags.prepare_jax()
     settings, common = PRESETS[args.preset]
     given = {"steps": args.steps, "data": args.data}
     settings = settings | {name: value for name, value in given.items() if value}
@@ -222,7 +222,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--detector", type=int, default=0, help="steps the detectors of 6c and pipeline train alone [as an attempt]"
     )
-    parser.add_argument("--host-devices", type=int, default=0, metavar="N", help="CPU devices to share the rows among")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/six_attempts"))
     parser.add_argument("--quiet", action="store_true")
     try:

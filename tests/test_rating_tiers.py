@@ -80,5 +80,5 @@ def test_half_of_what_makes_tiers_is_refused(given):
 def test_the_factorial_runs_on_a_rated_file(written, tmp_path):
     rated = preset(dict(data=str(written / "rated.csv"), rating=[0, 50]))
     rated = rated._replace(settings=rated.settings | SMALL)
-    assert easy_vs_hard.main(tmp_path, rated, 2, 0, True) == 0
+    assert easy_vs_hard.main(tmp_path, rated, 2, True) == 0
     assert "rated above 50" in (tmp_path / "easy_vs_hard.txt").read_text()

@@ -100,7 +100,7 @@ def prepare_jax(host_devices: int | None = None, deterministic: bool = False) ->
     """Settings that must stand before the first array: compile cache, host devices, strict order of sums on a GPU.
 
     Rows on one CPU device leave cores idle, so where no number is given there is a device a core; two at least, because
-    XLA rounds a program for one device unlike one for several, and a sweep may go on elsewhere. InputError for fewer than one.
+    XLA rounds a program for one device unlike one for several, and a sweep may go on elsewhere. InputError below one.
     """
     if (host_devices or 1) < 1:
         raise InputError(f"--host-devices {host_devices}: give 1 or more")

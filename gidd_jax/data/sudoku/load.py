@@ -36,7 +36,7 @@ def load(
     Raises ``InputError``, with file, row (the first board is row 1) and field, for the first row whose text has a
     wrong length or character, whose answer is not full, contradicts its question or breaks a unit; and for a file,
     split, repository or filter that gives nothing.
-    
+
     >>> boards = sudoku.load("4x4", clues=(4, 5), limit=100)  # bundled ones
     >>> len(boards), boards.question.shape, int(boards.clues.max()) <= 5
     (100, (100, 16), True)
