@@ -64,8 +64,11 @@ def _newest(whole: pathlib.Path, out: pathlib.Path, rng: np.random.Generator) ->
                 done.one_line and f"checkpoints/g0-0/{STEPS:08d}" in done.told and "checkpoint before it" in done.told
             )
             right.append(done.status == 0 and named and same(whole, out))
-    seen = f"{sum(right)} times named in one line and the checkpoint before it used; table and state equal"
-    return Found(f"newest checkpoint: each of {len(files)} files {', '.join(HOWS)}", len(right), seen, all(right))
+    seen = (
+        f"each of {len(files)} files {', '.join(HOWS)}: {sum(right)} times named in one line, the checkpoint before it "
+        "used, table and state equal"
+    )
+    return Found("damage to the newest checkpoint", len(right), seen, all(right))
 
 
 def _both(whole: pathlib.Path, out: pathlib.Path, rng: np.random.Generator) -> Found:
@@ -75,7 +78,9 @@ def _both(whole: pathlib.Path, out: pathlib.Path, rng: np.random.Generator) -> F
         spoilt = [str(rng.choice(_files(whole, f"checkpoints/g0-0/{step}"))) for step in steps]
         done = _again(whole, out, spoilt, how, rng)
         right.append(done.status == 2 and done.one_line and "no sound checkpoint is left" in done.told)
-    return Found("both checkpoints", len(right), "refused in one line, status 2; nothing trained over them", all(right))
+    return Found(
+        "damage to both checkpoints", len(right), "refused in one line, status 2; nothing trained over them", all(right)
+    )
 
 
 def _parts(whole: pathlib.Path, out: pathlib.Path, rng: np.random.Generator) -> Found:
@@ -91,7 +96,9 @@ def _parts(whole: pathlib.Path, out: pathlib.Path, rng: np.random.Generator) -> 
             else:  # Both checkpoints were written with it.
                 right.append(done.status == 2 and named and "no sound checkpoint is left" in done.told)
                 ends["refused by name"] += 1
-    return Found("each part of the table", len(right), ", ".join(f"{n} {end}" for end, n in ends.items()), all(right))
+    return Found(
+        "damage to each part of the table", len(right), ", ".join(f"{n} {end}" for end, n in ends.items()), all(right)
+    )
 
 
 def _table(whole: pathlib.Path, out: pathlib.Path, rng: np.random.Generator) -> Found:
@@ -99,7 +106,7 @@ def _table(whole: pathlib.Path, out: pathlib.Path, rng: np.random.Generator) -> 
     for how in HOWS:
         done = _again(whole, out, ["metrics.parquet"], how, rng)
         right.append(done.status == 0 and not done.told and same(whole, out))
-    return Found("metrics.parquet", len(right), "made again from its parts, equal", all(right))
+    return Found("damage to metrics.parquet", len(right), "made again from its parts, equal", all(right))
 
 
 def _record(whole: pathlib.Path, out: pathlib.Path, flips: int, rng: np.random.Generator) -> Found:
@@ -116,4 +123,4 @@ def _record(whole: pathlib.Path, out: pathlib.Path, flips: int, rng: np.random.G
     if wrong:
         (out.parent / "config_wrong.txt").write_text("\n\n".join(wrong))
     seen = ", ".join(f"{n} {end}" for end, n in sorted(ends.items()))
-    return Found("config.json: bits flipped, cut short", flips, seen, not wrong)
+    return Found("damage to config.json", flips, seen, not wrong)

@@ -11,8 +11,8 @@ from experiments.drill_tools import Ended, Found, begin, ended, finish, parts, s
 
 EVERY = 20_000
 """Steps between checkpoints: training takes about as long as writing one."""
-STEPS = 150 * EVERY
-"""More than fifty kills let pass."""
+STEPS = 250 * EVERY
+"""More than fifty kills let pass, each two or three checkpoints after the one before."""
 CALL = 50 * EVERY
 """Steps between checkpoints of the sweep whose calls are long, as long as a call is made."""
 MOMENTS = ("training", "writing", "training", "writing", "start-up")
@@ -32,11 +32,12 @@ def kills(folder: pathlib.Path, count: int, rng: np.random.Generator) -> tuple[F
             time.sleep(rng.uniform(0, startup))
         else:
             wait_until(lambda before=before: parts(out) > before, process)
-            startup = time.monotonic() - start
-            time.sleep(rng.uniform(0, 1))
+            startup, more = time.monotonic() - start, len(before) + int(rng.integers(1, 5))
+            wait_until(lambda more=more: len(parts(out)) >= more, process)
+            time.sleep(rng.uniform(0, 0.1))
         if moment == "writing":
             wait_until(lambda: any(out.glob("checkpoints/*/.pending-*")), process)
-            time.sleep(rng.uniform(0, 0.1))
+            time.sleep(rng.uniform(0, 0.05))
         process.kill()
         process.wait()
         resumed, step = shown(log)
@@ -73,7 +74,7 @@ def interrupts(folder: pathlib.Path, rng: np.random.Generator) -> list[Found]:
 
 def _once(folder: pathlib.Path, rng: np.random.Generator, tries: int = 5) -> Found:
     out, plain, log = folder / "once", folder / "once-plain", folder / "log"
-    steps, right, stops = STEPS // 3, [], []
+    steps, right, stops = STEPS // 2, [], []
     for _ in range(tries):
         before = parts(out)
         process = begin(sweep(out, steps, EVERY), log)
@@ -112,12 +113,12 @@ def _at_the_start(folder: pathlib.Path, rng: np.random.Generator, tries: int = 1
     out, plain, log = folder / "early", folder / "early-plain", folder / "log"
     right = []
     for _ in range(tries):
-        process = begin(sweep(out, STEPS // 3, EVERY), log)
+        process = begin(sweep(out, STEPS, EVERY), log)
         time.sleep(rng.uniform(0.2, 2.5))
         process.send_signal(signal.SIGINT)
         stopped = ended(process, log)
         right.append(stopped.status == 130 and stopped.one_line)
-    equal = _both_end(out, plain, log, STEPS // 3, EVERY)
+    equal = _both_end(out, plain, log, STEPS, EVERY)
     seen = f"status 130 in one line; the end {'equal' if equal else 'DIFFERS'}"
     return Found("Ctrl-C in start-up", tries, seen, all(right) and equal)
 
@@ -130,17 +131,17 @@ def _both_end(out: pathlib.Path, plain: pathlib.Path, log: pathlib.Path, steps: 
 def second_process(folder: pathlib.Path, rng: np.random.Generator, tries: int = 3) -> Found:
     """Another start on a directory that is being trained in is refused and changes nothing."""
     out, plain, log = folder / "shared", folder / "shared-plain", folder / "log"
-    process = begin(sweep(out, STEPS // 2, EVERY), log)
+    process = begin(sweep(out, STEPS, EVERY), log)
     wait_until(lambda: bool(parts(out)), process)
     refused: list[Ended] = []
     for _ in range(tries):
         time.sleep(rng.uniform(0, 0.5))
-        refused.append(finish(sweep(out, STEPS // 2, EVERY), folder / "log-second"))
+        refused.append(finish(sweep(out, STEPS, EVERY), folder / "log-second"))
     alone = process.poll() is None
     right = [
         each.status == 2 and each.one_line and "another process is training there" in each.told for each in refused
     ]
     first = ended(process, log)
-    equal = first.status == 0 and _both_end(out, plain, log, STEPS // 2, EVERY)
+    equal = first.status == 0 and _both_end(out, plain, log, STEPS, EVERY)
     seen = f"refused in one line, status 2, while the first trained on; its end {'equal' if equal else 'DIFFERS'}"
     return Found("a second process on the directory", tries, seen, all(right) and alone and equal)
