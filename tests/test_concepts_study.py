@@ -263,6 +263,7 @@ def test_writing_fills_what_is_asked_for_and_is_the_likeliest_at_temperature_0(c
     np.testing.assert_array_equal(found, wrote(jax.random.key(1)))
 
 
+@pytest.mark.slow
 def test_the_command_line_sweeps_and_samples(swept, capsys):
     folder, _, _ = swept
     row = export.rows(concepts, folder)[0]["row"]

@@ -29,6 +29,7 @@ def values(rows, metric, step):
     return rows.sort_values("shift")["value"].to_numpy()
 
 
+@pytest.mark.slow
 def test_the_bound_of_the_best_model_is_the_entropy_and_no_model_is_below_it():
     rows = table(eval_sequences=512)
     entropy = values(rows, "entropy", 4)
@@ -134,6 +135,7 @@ def test_variants_train_to_finite_numbers(settings):
     assert np.isfinite(rows[rows["metric"].isin(["loss", "elbo"])]["value"]).all()
 
 
+@pytest.mark.slow
 def test_a_text_file_trains_from_the_command_line_with_figures_and_is_resumed(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("the cat sat on the mat and the dog sat on the log. " * 60)
     flags = {**TINY, "data": tmp_path / "text.txt", "tokenizer": "characters", "out": tmp_path / "run"}

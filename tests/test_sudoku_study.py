@@ -210,6 +210,7 @@ def test_true_labels_fade_out_of_the_gate_and_evaluation_may_have_a_gate_of_its_
     assert float(sudoku_model.final_couplings(hyper._replace(eval_gate=-1.0), config).gate) == 0.5
 
 
+@pytest.mark.slow
 def test_a_ramped_row_is_no_reference_without_coupling():
     config = sudoku.Config(**TINY)
     columns = dict(seed=[0, 0, 0], attention=[0.0, 1.0, 0.0], ramp_from=[0.0, 0.0, 1.0], ramp_steps=[0, 0, 6])
