@@ -1,8 +1,10 @@
 """The bottleneck against a second implementation in numpy, and what each traced switch says it does."""
 
+import dataclasses
 import functools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -197,6 +199,91 @@ def test_padding_is_not_read():
     )
 
 
+DROPPED = dataclasses.replace(CONFIG, dropout=0.25)
+EVERYTHING = bottleneck.Switches(self_attention=1.0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def both(config, params, key, switches):
+    """Concepts and logits, with dropout where there is a key."""
+    keys = (None, None) if key is None else jax.random.split(key)
+    z, _ = bottleneck.encode(params, config, switches, jnp.asarray(IDS), jnp.asarray(KEEP), keys[0])
+    shown = map(jnp.asarray, (IDS, PLACE, REACH, T))
+    return z, bottleneck.decode(params, config, switches, z, *shown, dropout_key=keys[1])
+
+
+def test_without_a_key_or_a_rate_nothing_is_dropped():
+    plain = both(CONFIG, weights(), None, EVERYTHING)
+    for config, key in ((DROPPED, None), (CONFIG, jax.random.key(0))):
+        jax.tree.map(np.testing.assert_array_equal, plain, both(config, weights(), key, EVERYTHING))
+    assert bottleneck.shapes(DROPPED) == bottleneck.shapes(CONFIG)
+
+
+def test_what_is_dropped_hangs_on_the_key_alone():
+    one, again, other = (both(DROPPED, weights(), jax.random.key(seed), EVERYTHING) for seed in (1, 1, 2))
+    jax.tree.map(np.testing.assert_array_equal, one, again)
+    plain = both(CONFIG, weights(), None, EVERYTHING)
+    for dropped, else_, kept in zip(one, other, plain, strict=True):
+        assert np.isfinite(dropped).all()
+        assert not np.array_equal(dropped, else_) and not np.array_equal(dropped, kept)
+
+
+class Both(nn.Module):
+    """An attention and a feed-forward layer with dropout, on what they are given."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, y, mask):
+        attended = bottleneck.Attend(H, jnp.dtype("float32"), self.rate, name="attend")(x, y, mask)
+        return attended, bottleneck.Gated(6, jnp.dtype("float32"), self.rate, name="feed")(x)
+
+
+def test_dropout_keeps_the_mean_and_its_share_of_single_weights():
+    """Both are linear in what is dropped, so the mean over keys is the layer itself: 5 standard errors, alpha 1e-6."""
+    x, y = jax.random.normal(jax.random.key(0), (2, 1, 3, D))
+    mask = jnp.array([[[[True, True, False]]]])
+    shapes = jax.eval_shape(Both(0.0).init, jax.random.key(0), x, y, mask)["params"]
+    params = jax.tree.map(lambda s: jnp.sin(1.7 * jnp.arange(s.size, dtype=s.dtype)).reshape(s.shape), shapes)
+    whole = Both(0.0).apply({"params": params}, x, y, mask)
+    draw = lambda key: Both(0.25).apply({"params": params}, x, y, mask, rngs={"dropout": key})  # noqa: E731
+    found = jax.jit(lambda keys: jax.lax.map(draw, keys))(jax.random.split(jax.random.key(1), 4000))
+    for draws, wanted in zip(found, whole, strict=True):
+        error = np.abs(draws.mean(0) - wanted) / (draws.std(0) / 4000**0.5)
+        assert error.max() < 5 and draws.std(0).min() > 0
+    # Each query of a head has two weights that may fall, so both do in 1 of 16: the head's part is exactly 0 then.
+    identity = params["attend"] | {"out": {"kernel": jnp.eye(D), "bias": jnp.zeros(D)}}
+    draw = lambda key: Both(0.25).apply(  # noqa: E731
+        {"params": params | {"attend": identity}}, x, y, mask, rngs={"dropout": key}
+    )
+    heads = jax.jit(lambda keys: jax.lax.map(draw, keys))(jax.random.split(jax.random.key(2), 500))[0]
+    gone = (heads.reshape(500, 3, H, D // H) == 0).all(-1)
+    assert abs(gone.mean() - 1 / 16) < 5 * (15 / 256 / gone.size) ** 0.5
+
+
+def test_positions_of_the_concepts_are_added_before_the_first_layer():
+    slot = 0.3 * np.cos(np.arange(C * D)).reshape(C, D).astype(np.float32)
+    learned = dict(weights(), encoder=weights()["encoder"] | {"slot": slot})
+    wave = np.array([[f(p / 10_000 ** (2 * i / D)) for i in range(D // 2) for f in (np.sin, np.cos)] for p in range(C)])
+    for kind, params, added in (("learned", learned, slot), ("sinusoidal", weights(), wave)):
+        config = dataclasses.replace(CONFIG, slot_positions=kind)
+        encoder_ = params["encoder"]
+        moved = dict(weights(), encoder=weights()["encoder"] | {"concept": encoder_["concept"] + np.float32(added)})
+        found = encoded(params, config, bottleneck.Switches())[0]
+        np.testing.assert_allclose(found, encoded(moved, CONFIG, bottleneck.Switches())[0], atol=1e-5)
+        more = C * D if kind == "learned" else 0
+        assert bottleneck.parameter_count(config) == bottleneck.parameter_count(CONFIG) + more
+
+
+def test_features_are_what_the_logits_are_read_from():
+    z = encoded(weights(), CONFIG, bottleneck.Switches())[0]
+    shown = tuple(map(jnp.asarray, (IDS, PLACE, REACH, T)))
+    hidden = jax.jit(lambda p: bottleneck.features(p, CONFIG, bottleneck.Switches(gate=0.5), z, *shown))(weights())
+    assert hidden.shape == (3, S, D)
+    told = decoded(weights(), z, bottleneck.Switches(gate=0.5))
+    np.testing.assert_allclose(linear(np.asarray(hidden), weights()["decoder"]["head"]), told, atol=1e-4)
+
+
 def test_initial_widths_and_the_number_of_parameters():
     config = bottleneck.BottleneckConfig(1000, 64, **bottleneck.PRESETS["H512L2C128D2"])
     assert config.name == "H512L2C128D2"
@@ -221,5 +308,7 @@ def test_sizes_that_cannot_be_are_refused():
         bottleneck.BottleneckConfig(V, S, d_model=10, heads=4)
     with pytest.raises(InputError, match="concepts 0: sizes start at 1"):
         bottleneck.BottleneckConfig(V, S, concepts=0)
+    with pytest.raises(InputError, match=r"dropout 1.0 must lie in \[0, 1\)"):
+        bottleneck.BottleneckConfig(V, S, d_model=8, heads=2, dropout=1.0)
     with pytest.raises(InputError, match="8 tokens are more than the model's length 7"):
         bottleneck.encode(weights(), CONFIG, bottleneck.Switches(), jnp.zeros((1, 8), int), jnp.ones((1, 8), bool))

@@ -13,12 +13,14 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from gidd_jax.errors import InputError
 from gidd_jax.models.dit import AdaptiveNorm, Linear, parts, time_waves
-from gidd_jax.models.layers import FLOAT32, filled, standardise
+from gidd_jax.models.layers import FLOAT32, Dropout, filled, standardise
+from gidd_jax.replica import attention
 from gidd_jax.types import Mask, PRNGKey, Tokens, Tree
 
 PRESETS = {
@@ -31,7 +33,12 @@ PRESETS = {
 
 @dataclasses.dataclass(frozen=True)
 class BottleneckConfig:
-    """Static shape. ``token_dim`` is the width of the encoder's token and position tables (0: as wide as the model)."""
+    """Static shape. ``token_dim`` is the width of the encoder's token and position tables (0: as wide as the model).
+
+    ``dropout`` zeroes the encoder's embedded tokens, attention weights and the feed-forward layers' hidden units, as
+    the source has it (.1), where a key is given. ``slot_positions``: what is added to each concept before the first
+    layer, a table of its own or sinusoids of the concept's number.
+    """
 
     vocab_size: int
     length: int
@@ -42,6 +49,8 @@ class BottleneckConfig:
     heads: int = 8
     hidden: int = 1024
     token_dim: int = 0
+    dropout: float = 0.0
+    slot_positions: Literal["none", "learned", "sinusoidal"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
@@ -51,6 +60,8 @@ class BottleneckConfig:
                 raise InputError(f"{name} {getattr(self, name)}: sizes start at 1")
         if self.d_model % self.heads:
             raise InputError(f"d_model {self.d_model} must be a multiple of heads {self.heads}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout {self.dropout} must lie in [0, 1)")
 
     @property
     def name(self) -> str:
@@ -101,6 +112,7 @@ class Attend(nn.Module):
 
     heads: int
     dtype: jnp.dtype
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(
@@ -110,8 +122,12 @@ class Attend(nn.Module):
         by_head = lambda z: z.reshape(*z.shape[:2], self.heads, width // self.heads).astype(self.dtype)  # noqa: E731
         linear = partial(Linear, width, self.dtype)
         q, k, v = (by_head(linear(name=name)(z)) for name, z in (("query", x), ("key", y), ("value", y)))
-        whole = (x.shape[0], self.heads, x.shape[1], y.shape[1])
-        mixed = jax.nn.dot_product_attention(q, k, v, mask=jnp.broadcast_to(mask, whole))
+        mask = jnp.broadcast_to(mask, (x.shape[0], self.heads, x.shape[1], y.shape[1]))
+        if self.dropout and self.has_rng("dropout"):  # the fused kernels drop no weights
+            q, k, v = (z.swapaxes(1, 2) for z in (q, k, v))
+            mixed = attention(q, k, v, Dropout(self.dropout), mask).swapaxes(1, 2)
+        else:
+            mixed = jax.nn.dot_product_attention(q, k, v, mask=mask)
         return linear(name="out")(mixed.reshape(x.shape).astype(FLOAT32))
 
 
@@ -120,11 +136,13 @@ class Gated(nn.Module):
 
     hidden: int
     dtype: jnp.dtype
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
         a, g = jnp.split(Linear(2 * self.hidden, self.dtype, name="in")(x), 2, axis=-1)
-        return Linear(x.shape[-1], self.dtype, name="out")(jax.nn.gelu(a, approximate=False) * g)
+        inside = Dropout(self.dropout)(jax.nn.gelu(a, approximate=False) * g)
+        return Linear(x.shape[-1], self.dtype, name="out")(inside)
 
 
 class EncoderLayer(nn.Module):
@@ -135,13 +153,13 @@ class EncoderLayer(nn.Module):
     @nn.compact
     def __call__(self, state: tuple[Array, Array], on: Array, keep: Array, slots: Array, bixt: Array):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
-        attend = partial(Attend, config.heads, dtype)
+        attend = partial(Attend, config.heads, dtype, config.dropout)
         c, x = state
         new = c + attend(name="read")(Norm(name="norm_read")(c), x, keep)
         told = x + bixt * attend(name="tell")(Norm(name="norm_tell")(x), new, slots)
         normal = Norm(name="norm_talk")(new)
         new = new + attend(name="talk")(normal, normal, slots)
-        new = new + Gated(config.hidden, dtype, name="feed")(Norm(name="norm_feed")(new))
+        new = new + Gated(config.hidden, dtype, config.dropout, name="feed")(Norm(name="norm_feed")(new))
         c, x = c + on * (new - c), x + on * (told - x)
         return (c, x), c
 
@@ -157,13 +175,13 @@ class DecoderLayer(nn.Module):
     ):
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         own = parts(Linear(9 * config.d_model, name="modulation")(time), 9)
-        attend = partial(Attend, config.heads, dtype)
+        attend = partial(Attend, config.heads, dtype, config.dropout)
         normal = AdaptiveNorm(name="norm_talk")(x, own[0], own[1])
         x = x + self_attention * (own[2] + gate) * attend(name="talk")(normal, normal, reach)
         normal = AdaptiveNorm(name="norm_read")(x, own[3], own[4])
         x = x + (own[5] + gate) * attend(name="read")(normal, concepts, slots)
         normal = AdaptiveNorm(name="norm_feed")(x, own[6], own[7])
-        return x + (own[8] + gate) * Gated(config.hidden, dtype, name="feed")(normal), None
+        return x + (own[8] + gate) * Gated(config.hidden, dtype, config.dropout, name="feed")(normal), None
 
 
 class _Encoder(nn.Module):
@@ -179,8 +197,13 @@ class _Encoder(nn.Module):
         x = token[ids] + place[None, : ids.shape[1]]
         if small != config.d_model:
             x = Linear(config.d_model, jnp.dtype(config.dtype), name="widen")(x)
+        x = Dropout(config.dropout)(x)
         on = jnp.clip(switches.depth - jnp.arange(config.encoder_layers, dtype=FLOAT32), 0.0, 1.0)
         layers = _scanned(EncoderLayer, (0, *(nn.broadcast,) * 3), config.encoder_layers)(config, name="layers")
+        if config.slot_positions == "learned":
+            concept = concept + self.param("slot", _shape_only, concept.shape)
+        elif config.slot_positions == "sinusoidal":
+            concept = concept + slot_waves(*concept.shape)
         first = jnp.broadcast_to(concept[None], (len(ids), *concept.shape))
         masks = keep[:, None, None, :], switches.slots(config)[None, None, None]
         (c, _), states = layers((first, x), on, *masks, jnp.asarray(switches.bixt, FLOAT32))
@@ -192,7 +215,15 @@ class _Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, concepts: Array, z: Array, place: Array, reach: Array, t: Array, switches: Switches, embedded: Array
+        self,
+        concepts: Array,
+        z: Array,
+        place: Array,
+        reach: Array,
+        t: Array,
+        switches: Switches,
+        embedded: Array,
+        logits: bool = True,
     ) -> Array:
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         token = self.param("token", _shape_only, (config.vocab_size, config.d_model))
@@ -214,13 +245,20 @@ class _Decoder(nn.Module):
             jnp.asarray(switches.self_attention, FLOAT32),
             jnp.asarray(switches.gate, FLOAT32),
         )
-        return linear(config.vocab_size, bias=False, exact=True, name="head")(Norm(name="norm")(x))
+        x = Norm(name="norm")(x)
+        return linear(config.vocab_size, bias=False, exact=True, name="head")(x) if logits else x
 
 
 def _scanned(layer: type[nn.Module], in_axes: tuple, length: int) -> type[nn.Module]:
-    return nn.scan(
-        layer, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=in_axes, out_axes=0, length=length
-    )
+    own = {"params": True, "dropout": True}
+    return nn.scan(layer, variable_axes={"params": 0}, split_rngs=own, in_axes=in_axes, out_axes=0, length=length)
+
+
+def slot_waves(count: int, width: int) -> Float[Array, "C D"]:
+    """Sinusoidal positions: sin, cos (p 10000^(-2i/D)) at features 2i, 2i + 1 of slot p. arXiv 1706.03762, 3.5."""
+    feature = np.arange(width)
+    angle = np.arange(count)[:, None] * 10_000.0 ** (-(feature - feature % 2) / width)[None]
+    return jnp.asarray(np.where(feature % 2, np.cos(angle), np.sin(angle)), FLOAT32)
 
 
 @lru_cache(maxsize=64)
@@ -262,15 +300,21 @@ def init(key: PRNGKey, config: BottleneckConfig, std: ArrayLike = 0.02) -> Tree:
 
 
 def encode(
-    params: Tree, config: BottleneckConfig, switches: Switches, ids: Tokens, keep: Mask
+    params: Tree,
+    config: BottleneckConfig,
+    switches: Switches,
+    ids: Tokens,
+    keep: Mask,
+    dropout_key: PRNGKey | None = None,
 ) -> tuple[Float[Array, "B C D"], Float[Array, "L B C D"]]:
     """Concepts of each sequence after the last norm, and before it after each layer.
 
     keep: cells that may be read, one a row at least. Concepts not in use are still computed, and read by nobody.
+    No dropout without a ``dropout_key``, which is consumed.
     Raises InputError where the ids are longer than the model.
     """
     _fits(config, ids)
-    return _Encoder(config).apply({"params": params["encoder"]}, ids, keep, switches)
+    return _Encoder(config).apply({"params": params["encoder"]}, ids, keep, switches, rngs=_streams(dropout_key))
 
 
 def decode(
@@ -283,16 +327,54 @@ def decode(
     reach: Mask,
     t: Float[Array, "B"],
     embedded: Float[Array, "B S D"] | None = None,
+    dropout_key: PRNGKey | None = None,
 ) -> Float[Array, "B S V"]:
     """Logits of the clean tokens, [B,S,V] float32.
 
     z: what the decoder is shown; place: the position each cell is at, from 0; reach: cells that attention among tokens
     may look at; ``embedded`` is added to the embeddings of z (to differentiate by them). Without self-attention the
-    logits of a cell depend on no other cell of z: d logit_i / d z_j = 0 exactly for i != j.
+    logits of a cell depend on no other cell of z: d logit_i / d z_j = 0 exactly for i != j. ``dropout_key`` as in
+    ``encode``.
     """
+    return _decoded(params, config, switches, concepts, z, place, reach, t, embedded, dropout_key, logits=True)
+
+
+def features(
+    params: Tree,
+    config: BottleneckConfig,
+    switches: Switches,
+    concepts: Float[Array, "B C D"],
+    z: Tokens,
+    place: Int[Array, "B S"],
+    reach: Mask,
+    t: Float[Array, "B"],
+    dropout_key: PRNGKey | None = None,
+) -> Float[Array, "B S D"]:
+    """What the logits of ``decode`` are read from: the decoder's hidden states after the last norm, [B,S,D]."""
+    return _decoded(params, config, switches, concepts, z, place, reach, t, None, dropout_key, logits=False)
+
+
+def _decoded(
+    params: Tree,
+    config: BottleneckConfig,
+    switches: Switches,
+    concepts: Array,
+    z: Array,
+    place: Array,
+    reach: Array,
+    t: Array,
+    embedded: Array | None,
+    dropout_key: PRNGKey | None,
+    logits: bool,
+) -> Array:
     _fits(config, z)
     embedded = jnp.zeros((1, 1, 1), FLOAT32) if embedded is None else embedded
-    return _Decoder(config).apply({"params": params["decoder"]}, concepts, z, place, reach, t, switches, embedded)
+    args = concepts, z, place, reach, t, switches, embedded, logits
+    return _Decoder(config).apply({"params": params["decoder"]}, *args, rngs=_streams(dropout_key))
+
+
+def _streams(dropout_key: PRNGKey | None) -> dict[str, PRNGKey]:
+    return {} if dropout_key is None else {"dropout": dropout_key}
 
 
 def _fits(config: BottleneckConfig, ids: Tokens) -> None:

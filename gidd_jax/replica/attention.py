@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Attend = Callable[[Array, Array, Array], Array]
 """(q, k, v) -> out, each [...,S,Dh]."""
@@ -19,18 +19,35 @@ Exchange = Callable[[Array, Array], tuple[Array, Array]]
 
 def attention(
     q: Float[Array, "*batch S Dh"],
-    k: Float[Array, "*batch S Dh"],
-    v: Float[Array, "*batch S Dh"],
+    k: Float[Array, "*batch K Dh"],
+    v: Float[Array, "*batch K Dh"],
     on_weights: Callable[[Array], Array] = lambda weights: weights,
+    mask: Bool[Array, "*#batch S K"] | None = None,
 ) -> Float[Array, "*batch S Dh"]:
-    """Plain bidirectional attention, softmax(q k^T / sqrt(Dh)) v, row by row over the S keys.
+    """Plain bidirectional attention, softmax(q k^T / sqrt(Dh)) v, row by row over the K keys.
 
     The softmax runs in the input's dtype, bfloat16 in float32. `on_weights` acts on the weights (dropout).
+    Keys where ``mask`` is False are not read; a row that may read none reads all alike.
     """
     exact = jnp.promote_types(q.dtype, jnp.float32)
-    scores = jnp.einsum("...sd,...kd->...sk", q, k, preferred_element_type=exact) / q.shape[-1] ** 0.5
-    weights = on_weights(jax.nn.softmax(scores, axis=-1))
+    scores = jnp.einsum("...sd,...kd->...sk", q / q.shape[-1] ** 0.5, k, preferred_element_type=exact)
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    weights = on_weights(_softmax(scores))
     return jnp.einsum("...sk,...kd->...sd", weights.astype(v.dtype), v, preferred_element_type=v.dtype)
+
+
+@jax.custom_jvp
+def _softmax(x: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """exp(x - log sum exp x) over the last axis: no quotient of the size of x, and none that could be contracted."""
+    top = x.max(-1, keepdims=True)
+    return jnp.exp(x - (top + jnp.log(jnp.exp(x - top).sum(-1, keepdims=True))))
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals, tangents):
+    y, (dx,) = _softmax(*primals), tangents
+    return y, y * (dx - (y * dx).sum(-1, keepdims=True))
 
 
 def swap(k: Float[Array, "2 *rest"], v: Float[Array, "2 *rest"]) -> tuple[Array, Array]:

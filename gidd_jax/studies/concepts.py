@@ -75,8 +75,10 @@ def loss(
     Weights rise over ``reg_warmup`` steps from step ``reg_start``. With ``kendall_gal`` each term L in use counts
     exp(-s) L / 2 + s / 2 instead, s learned, the task too (arXiv 1705.07115).
     """
-    task = pose(key, drawn, hyper, mask_id(data))
-    seen = see(params, hyper, config, data, task)
+    # The task's own key, whole, where nothing is dropped: rows stay what they were before there was dropout.
+    task_key, dropout_key = jax.random.split(key) if config.dropout else (key, None)
+    task = pose(task_key, drawn, hyper, mask_id(data))
+    seen = see(params, hyper, config, data, task, dropout_key)
     nats, smoothed = smoothed_cross_entropy(seen.logits, task.x, hyper.smoothing)
     objective = weigh(smoothed, task, hyper)
     terms = regularisers(seen, hyper, config)

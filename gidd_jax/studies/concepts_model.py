@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from gidd_jax.models import bottleneck
 from gidd_jax.studies.concepts_settings import Config, Hyper
 from gidd_jax.studies.concepts_task import Task
-from gidd_jax.types import Mask, Tokens, Tree
+from gidd_jax.types import Mask, PRNGKey, Tokens, Tree
 
 AT_ONCE = 64
 """Texts encoded together where many are."""
@@ -35,6 +35,8 @@ def shape(config: Config, data: Tree) -> bottleneck.BottleneckConfig:
         heads=config.heads,
         hidden=config.hidden,
         token_dim=config.token_dim,
+        dropout=config.dropout,
+        slot_positions=config.slot_positions,
         dtype=config.dtype,
     )
 
@@ -63,13 +65,28 @@ def slots(hyper: Hyper, config: Config) -> Array:
     return jnp.arange(config.concepts) < hyper.n_concepts
 
 
-def encode(params: Tree, hyper: Hyper, config: Config, data: Tree, ids: Tokens, keep: Mask) -> tuple[Array, Array]:
+def encode(
+    params: Tree,
+    hyper: Hyper,
+    config: Config,
+    data: Tree,
+    ids: Tokens,
+    keep: Mask,
+    dropout_key: PRNGKey | None = None,
+) -> tuple[Array, Array]:
     """Concepts [B,C,D] and the layers' states [L,B,C,D]."""
-    return bottleneck.encode(params, shape(config, data), switches(hyper), ids, keep)
+    return bottleneck.encode(params, shape(config, data), switches(hyper), ids, keep, dropout_key)
 
 
 def decode(
-    params: Tree, hyper: Hyper, config: Config, data: Tree, concepts: Array, task: Task, embedded: Array | None = None
+    params: Tree,
+    hyper: Hyper,
+    config: Config,
+    data: Tree,
+    concepts: Array,
+    task: Task,
+    embedded: Array | None = None,
+    dropout_key: PRNGKey | None = None,
 ) -> Float[Array, "B S V"]:
     """Logits at the cells of a task, of the mask too, as the source has it; ``without_mask`` where that matters."""
     return bottleneck.decode(
@@ -82,6 +99,7 @@ def decode(
         task.target,
         task.t * hyper.time_scale,
         embedded,
+        dropout_key,
     )
 
 
@@ -90,10 +108,11 @@ def without_mask(logits: Float[Array, "B S V"], data: Tree) -> Float[Array, "B S
     return jnp.where(jnp.arange(logits.shape[-1])[None, None] == mask_id(data), -jnp.inf, logits)
 
 
-def see(params: Tree, hyper: Hyper, config: Config, data: Tree, task: Task) -> Seen:
-    """The model once."""
-    concepts, states = encode(params, hyper, config, data, task.seen, task.keep)
-    return Seen(concepts, states, decode(params, hyper, config, data, concepts, task))
+def see(params: Tree, hyper: Hyper, config: Config, data: Tree, task: Task, dropout_key: PRNGKey | None = None) -> Seen:
+    """The model once; consumes ``dropout_key``, without which nothing is dropped."""
+    keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    concepts, states = encode(params, hyper, config, data, task.seen, task.keep, keys[0])
+    return Seen(concepts, states, decode(params, hyper, config, data, concepts, task, dropout_key=keys[1]))
 
 
 def concepts_of(params: Tree, hyper: Hyper, config: Config, data: Tree, ids: Tokens, keep: Mask) -> Array:

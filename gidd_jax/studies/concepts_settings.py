@@ -58,8 +58,8 @@ class Hyper(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(SourceConfig):
-    """What the text is, the model's shape, and what is measured."""
+class ModelConfig(SourceConfig):
+    """What the text is and the model's shape: all that its parameters hang on."""
 
     data: str = setting(
         "wiki-leads",
@@ -69,19 +69,33 @@ class Config(SourceConfig):
     other_column: str = setting("", "column of a table that holds another version of the text")
     label_column: str = setting("", "column of a table that holds a label, for the linear probe")
     windows: bool = setting(False, "cut long documents into windows (else their start is taken)")
-    similarity: str = setting("lee", "texts with human scores: lee, stsb, a table; none", execution=True)
     concepts: int = setting(32, "concepts C")
     encoder_layers: int = setting(2, "encoder layers L")
     decoder_layers: int = setting(2, "decoder layers D")
     hidden: int = setting(128, "width of the gated feed-forward layers")
     token_dim: int = setting(0, "width of the encoder's token and position tables (0: H)")
+    dropout: float = setting(0.0, "dropout of embedded tokens, attention weights and hidden units (the source: .1)")
+    slot_positions: str = setting(
+        "none", "positions added to the concepts before the first layer", choices=("none", "learned", "sinusoidal")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(self, "concepts", "encoder_layers", "decoder_layers", "hidden")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(ModelConfig):
+    """The text, the model, and what is measured."""
+
+    similarity: str = setting("lee", "texts with human scores: lee, stsb, a table; none", execution=True)
     eval_sequences: int = setting(128, "held-out sequences of an evaluation")
     strata: int = setting(4, "draws of masks for each of them")
     dial: str = setting("", "what --coupling moves (default: w_nearest)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_one(self, "concepts", "encoder_layers", "decoder_layers", "hidden", "strata")
+        at_least_one(self, "strata")
         if self.eval_sequences < 2:
             raise InputError("--eval-sequences 1: concepts are exchanged between sequences, so give 2 or more")
         if not self.dial:
