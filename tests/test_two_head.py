@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from gidd_jax.errors import InputError
-from gidd_jax.models.layers import dropout, rotary_angles, rotate
+from gidd_jax.models.layers import dropout, project, rotary_angles, rotate
 from gidd_jax.models.two_head import Couplings, TwoHeadConfig, apply, count_parameters, init
 
 CELLS, DIGITS, BATCH = 16, 4, 3
@@ -279,19 +279,44 @@ def test_iterated_model_learns():
     assert (jump[-10:].mean(0) < 0.7 * jump[:3].mean(0)).all() and jump[-10:, -1].mean() < 0.9
 
 
-# ---------------------------------------------------------------- dropout and replicas
+# ---------------------------------------------------------------- products, dropout and replicas
 
 
-def test_dropout_is_unbiased_and_keeps_its_rate(key):
-    rate, n = 0.1, 40_000
-    keep = 230 / 256  # round(256 x 0.9)
-    dropped = np.asarray(dropout(key, jnp.ones((4, n // 4)), rate))
-    np.testing.assert_allclose(np.unique(dropped), [0.0, 256 / 230], rtol=1e-6)
-    # Standard error of the kept share is 0.0015; 5 of them, alpha = 6e-7 (the key is fixed).
-    assert abs((dropped > 0).mean() - keep) < 5 * np.sqrt(keep * (1 - keep) / n)
-    assert abs(dropped.mean() - 1) < 5 * np.sqrt((1 - keep) / keep / n)
-    neighbours = np.corrcoef(dropped.ravel()[:-1] > 0, dropped.ravel()[1:] > 0)[0, 1]
-    assert abs(neighbours) < 5 / np.sqrt(n)
+@pytest.mark.parametrize("widths", [(3, 5), (5, 3), (4, 4)])
+def test_the_gradient_of_a_product_is_that_of_einsum_in_either_order(key, widths):
+    x_key, w_key = jax.random.split(key)
+    x, w = jax.random.normal(x_key, (2, 3, 7, widths[0])), jax.random.normal(w_key, (2, *widths))
+
+    def loss(product, x, w):
+        return jnp.sin(product(x, w)).sum()
+
+    plain = partial(loss, partial(jnp.einsum, "tbsd,tdf->tbsf"))
+    for ours, theirs in zip(jax.grad(partial(loss, project), (0, 1))(x, w), jax.grad(plain, (0, 1))(x, w), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-6)
+    bent = jax.jvp(jax.grad(partial(loss, project), 1), (x, w), (x, w))[1]
+    np.testing.assert_allclose(bent, jax.jvp(jax.grad(plain, 1), (x, w), (x, w))[1], rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40_000,), (400, 100), (4, 81, 81)])
+@pytest.mark.parametrize("rate", [0.003, 0.1, 0.5])
+def test_dropout_keeps_its_rate_and_is_independent_along_every_axis_and_between_keys(key, shape, rate):
+    keep = 1 - rate
+    first, second = (np.asarray(dropout(k, jnp.ones(shape), rate)) for k in jax.random.split(key))
+    np.testing.assert_allclose(np.unique(first), [0.0, 1 / keep], rtol=1e-6)
+    # 5 standard errors, alpha = 6e-7 each (the key is fixed).
+    assert abs((first > 0).mean() - keep) < 5 * np.sqrt(keep * rate / first.size)
+    pairs = [(first, second), (first[::-1], second)]
+    pairs += [(first, np.roll(first, step, axis)) for axis, n in enumerate(shape) for step in (1, 2, 3, 16) if step % n]
+    for one, other in pairs:
+        assert abs(np.corrcoef(one.ravel() > 0, other.ravel() > 0)[0, 1]) < 5 / np.sqrt(first.size)
+
+
+def test_dropout_of_all_rows_of_bits_is_uniform(key):
+    kept = np.asarray(dropout(key, jnp.ones((1 << 12, 1 << 8)), 0.5)) > 0
+    # Bytes of eight neighbours, along rows and along columns: chi2 with 255 degrees, 5 standard deviations.
+    for bits in (kept, kept.T):
+        counts = np.bincount(np.packbits(bits).ravel(), minlength=256)
+        assert abs(((counts - counts.mean()) ** 2 / counts.mean()).sum() - 255) < 5 * np.sqrt(2 * 255)
 
 
 def test_dropout_acts_only_with_a_key_and_a_rate(key):
