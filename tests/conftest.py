@@ -1,5 +1,6 @@
 """Every test runs strict: rank promotion raises, keys are typed and used once, four fake devices, compile cache."""
 
+import gc
 import os
 import pathlib
 
@@ -16,6 +17,8 @@ jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+gc.set_threshold(100_000, 50, 50)  # collecting what traces leave behind at Python's pace takes a twentieth of the time
 
 
 @pytest.fixture

@@ -159,6 +159,7 @@ def test_eight_ablations_are_one_trace(swept):
     assert table[table["metric"] == "alive"]["value"].min() == 1
 
 
+@pytest.mark.slow
 def test_a_row_is_the_same_run_alone_to_the_bit(swept, tmp_path):
     _, table, _ = swept
     alone = {name: values[3:4] for name, values in ROWS.items()}

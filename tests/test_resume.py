@@ -321,6 +321,7 @@ HOST = """
 """
 
 
+@pytest.mark.slow
 def test_two_hosts_share_the_rows_and_leave_the_table_of_one(tmp_path):
     script = textwrap.dedent(HOST.format(cache=jax.config.jax_compilation_cache_dir))
     calls = [("0", "2", "both"), ("1", "2", "both"), ("0", "1", "alone")]

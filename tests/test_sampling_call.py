@@ -28,7 +28,9 @@ SAMPLERS = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in ("ancestral", "masked") else pytest.mark.slow) for n in SAMPLERS]
+)
 def test_64_sequences_of_256_tokens_in_64_steps_are_one_call(name):
     traces = []
 

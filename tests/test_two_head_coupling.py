@@ -14,8 +14,6 @@ from gidd_jax.models.two_head import Couplings, Cross, apply
 from gidd_jax.replica import paired_attention
 from tests.test_two_head import batch, params_of, run, tiny
 
-pytestmark = pytest.mark.exact
-
 
 def tower(tree, index):
     """One tower of a towers model as the parameters of a shared one; the two heads have a single row already."""
@@ -47,6 +45,7 @@ def poison(tree, index):
 VARIANTS = [dict(layers=2), dict(gated=True, mask_token=True, gate_stop=False), dict(iterations=2), dict(norm="post")]
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_uncoupled_towers_exchange_nothing(variant):
     config = tiny(**variant)
@@ -71,6 +70,7 @@ def test_uncoupled_towers_exchange_nothing(variant):
             np.testing.assert_array_equal(leaf_poisoned, leaf)
 
 
+@pytest.mark.exact
 def test_uncoupled_towers_are_two_single_models():
     config, single = tiny(), tiny(trunk="shared")
     tree, inputs = params_of(config), batch()
@@ -127,6 +127,7 @@ def test_knock_out_shuffle_reads_the_next_board():
     )
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("cross", ["zero", "shuffle"])
 def test_knock_out_changes_nothing_where_nothing_is_coupled(cross):
     config = tiny(gated=True, mask_token=True)
@@ -164,6 +165,7 @@ def test_gradient_dial_scales_what_enters_the_shared_trunk():
                     assert (zero == 0).all()
 
 
+@pytest.mark.exact
 def test_gradient_dial_leaves_the_forward_pass_alone_to_the_bit():
     x = jnp.asarray([0.1, -0.0, jnp.inf, jnp.nan, 1e-40])
     np.testing.assert_array_equal(
@@ -177,6 +179,7 @@ def test_gradient_dial_leaves_the_forward_pass_alone_to_the_bit():
 # ---------------------------------------------------------------- gate
 
 
+@pytest.mark.exact
 def test_closed_gate_is_the_ungated_model():
     gated, plain = tiny(gated=True, mask_token=True), tiny(mask_token=True)
     tree, inputs = params_of(plain), batch()
