@@ -13,7 +13,8 @@ from benchmarks.harness import Pace, Row, Sample
 from gidd_jax import cli
 from gidd_jax.models import two_head
 
-SUITE = ("attention", "compile", "data", "gidd_loss", "kuramoto", "replicas", "sampling", "sweep", "train_step")
+SUITE = ("attention", "compile", "concepts", "data", "gidd_loss", "kuramoto")
+SUITE += ("pairs", "replicas", "sampling", "sweep", "train_step")
 
 
 class Clock:
@@ -110,7 +111,7 @@ def tiny(monkeypatch):
         monkeypatch.setitem(bench.SCALES, "quick", bench.SCALES["tiny"])
 
 
-SLOW = {"train_step"}  # It compiles the two-head step twice.
+SLOW = {"train_step", "concepts"}  # They compile a step several times.
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in SUITE])
