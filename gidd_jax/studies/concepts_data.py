@@ -9,7 +9,7 @@ import numpy as np
 from gidd_jax import export
 from gidd_jax.data import text
 from gidd_jax.data.text import baselines, similarity
-from gidd_jax.studies.concepts_settings import Config
+from gidd_jax.studies.concepts_settings import Config, ModelConfig
 from gidd_jax.studies.concepts_task import Texts
 from gidd_jax.types import Tree
 
@@ -21,7 +21,7 @@ OVERLAP = 0.45
 """Retrieval takes pairs that share less than this of their words (Jaccard): all others any count of words finds."""
 
 
-def views(config: Config) -> text.Views:
+def views(config: ModelConfig) -> text.Views:
     """The rows of a config, read on the host; raises InputError where they cannot be."""
     return text.views(
         config.data,
@@ -63,11 +63,11 @@ def load(config: Config) -> tuple[Tree, str]:
         data["probe"] = _probe(found)
     if config.similarity != "none":
         scored = similarity.load(config.similarity)
-        data["similarity"] = _similarity(scored, found, config.length)
-        fingerprint += f"-{_digest(scored)}"
+        data["similarity"] = scored_texts(scored, found.tokenizer, config.length)
+        fingerprint += f"-{digest(scored)}"
     if config.init_from:
-        data["params"], digest = export.read_params(config.init_from)
-        fingerprint += f"-{digest}"
+        data["params"], sha256 = export.read_params(config.init_from)
+        fingerprint += f"-{sha256}"
     return data, fingerprint
 
 
@@ -93,8 +93,9 @@ def _rows(ids: jax.Array, lengths: jax.Array, rows: jax.Array) -> tuple[jax.Arra
     return chosen, inside(chosen, lengths[rows])
 
 
-def _similarity(scored: similarity.Similarities, found: text.Views, length: int) -> Tree:
-    ids, lengths, share = _windows(scored.texts, found.tokenizer, length)
+def scored_texts(scored: similarity.Similarities, tokenizer: text.Tokenizer, length: int) -> Tree:
+    """Texts with human scores as windows of ``length`` tokens, their pairs, and what counts of words make of them."""
+    ids, lengths, share = _windows(scored.texts, tokenizer, length)
     floors = {
         name: similarity.agreement(similarity.cosines(vectors, scored.left, scored.right), scored.score)
         for name, vectors in (
@@ -146,7 +147,8 @@ def _named(found: text.Views) -> list[int]:
     return [i for i, label in enumerate(found.label_names) if label.lower() != "uncategorized"]
 
 
-def _digest(scored: similarity.Similarities) -> str:
+def digest(scored: similarity.Similarities) -> str:
+    """Name and sha256 of texts with human scores."""
     whole = hashlib.sha256("\0".join(scored.texts).encode())
     for part in (scored.left, scored.right, scored.score):
         whole.update(np.ascontiguousarray(part))

@@ -8,7 +8,7 @@ from gidd_jax import geometry, losses, train
 from gidd_jax.losses.smoothing import smoothed_cross_entropy, smoothing_floor
 from gidd_jax.studies.concepts_data import held_out, inside, texts
 from gidd_jax.studies.concepts_model import concepts_of, decode, encode, mask_id, slots, without_mask
-from gidd_jax.studies.concepts_settings import Config, Hyper
+from gidd_jax.studies.concepts_settings import Config, Hyper, ModelConfig
 from gidd_jax.studies.concepts_task import Task, Texts, pose, weigh
 from gidd_jax.types import Mean, Metrics, PRNGKey, Tree
 
@@ -41,7 +41,7 @@ def evaluate(
     used = slots(hyper, config)
     whole = concepts_of(params, hyper, config, data, drawn.ids, drawn.valid)
     found |= geometry.geometry(whole, used)
-    for name, measure in (("similarity", _similarity), ("probe", _probe), ("retrieval", _retrieval)):
+    for name, measure in (("similarity", similarity), ("probe", _probe), ("retrieval", _retrieval)):
         if name in data:
             found |= measure(params, hyper, config, data)
     return found, {}
@@ -114,7 +114,8 @@ def _gradients(key: PRNGKey, params: Tree, hyper: Hyper, config: Config, data: T
     }
 
 
-def _similarity(params: Tree, hyper: Hyper, config: Config, data: Tree) -> Metrics:
+def similarity(params: Tree, hyper: Hyper, config: ModelConfig, data: Tree) -> Metrics:
+    """How cosines of mean concepts, each text by itself, follow human scores, and what counts of words do."""
     given = data["similarity"]
     z = concepts_of(params, hyper, config, data, given["ids"], inside(given["ids"], given["lengths"]))
     vectors = given["share"] @ geometry.pooled(z, slots(hyper, config))

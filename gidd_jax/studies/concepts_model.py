@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gidd_jax.models import bottleneck
-from gidd_jax.studies.concepts_settings import Config, Hyper
+from gidd_jax.studies.concepts_settings import Hyper, ModelConfig
 from gidd_jax.studies.concepts_task import Task
 from gidd_jax.types import Mask, PRNGKey, Tokens, Tree
 
@@ -23,7 +23,7 @@ class Seen(NamedTuple):
     logits: Float[Array, "B S V"]
 
 
-def shape(config: Config, data: Tree) -> bottleneck.BottleneckConfig:
+def shape(config: ModelConfig, data: Tree) -> bottleneck.BottleneckConfig:
     """The model's static shape."""
     return bottleneck.BottleneckConfig(
         vocab_size=data["vocabulary"].shape[0],
@@ -60,7 +60,7 @@ def switches(hyper: Hyper) -> bottleneck.Switches:
     )
 
 
-def slots(hyper: Hyper, config: Config) -> Array:
+def slots(hyper: Hyper, config: ModelConfig) -> Array:
     """Which concepts are in use, bool [C]."""
     return jnp.arange(config.concepts) < hyper.n_concepts
 
@@ -68,7 +68,7 @@ def slots(hyper: Hyper, config: Config) -> Array:
 def encode(
     params: Tree,
     hyper: Hyper,
-    config: Config,
+    config: ModelConfig,
     data: Tree,
     ids: Tokens,
     keep: Mask,
@@ -81,7 +81,7 @@ def encode(
 def decode(
     params: Tree,
     hyper: Hyper,
-    config: Config,
+    config: ModelConfig,
     data: Tree,
     concepts: Array,
     task: Task,
@@ -108,14 +108,16 @@ def without_mask(logits: Float[Array, "B S V"], data: Tree) -> Float[Array, "B S
     return jnp.where(jnp.arange(logits.shape[-1])[None, None] == mask_id(data), -jnp.inf, logits)
 
 
-def see(params: Tree, hyper: Hyper, config: Config, data: Tree, task: Task, dropout_key: PRNGKey | None = None) -> Seen:
+def see(
+    params: Tree, hyper: Hyper, config: ModelConfig, data: Tree, task: Task, dropout_key: PRNGKey | None = None
+) -> Seen:
     """The model once; consumes ``dropout_key``, without which nothing is dropped."""
     keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
     concepts, states = encode(params, hyper, config, data, task.seen, task.keep, keys[0])
     return Seen(concepts, states, decode(params, hyper, config, data, concepts, task, dropout_key=keys[1]))
 
 
-def concepts_of(params: Tree, hyper: Hyper, config: Config, data: Tree, ids: Tokens, keep: Mask) -> Array:
+def concepts_of(params: Tree, hyper: Hyper, config: ModelConfig, data: Tree, ids: Tokens, keep: Mask) -> Array:
     """Concepts of any number of texts [N,C,D], ``AT_ONCE`` at a time."""
 
     def one(row: tuple[Array, Array]) -> Array:

@@ -1,13 +1,16 @@
 """Pairs of texts with human scores of how alike they are, and how well a representation agrees with them."""
 
+import hashlib
 import importlib.metadata
 import math
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse
 import scipy.stats
 
+from gidd_jax.data import deal
 from gidd_jax.data.text import offline, read
 from gidd_jax.data.text.baselines import Vectors, unit
 from gidd_jax.errors import InputError
@@ -16,6 +19,8 @@ LEE = "lee"
 DOCUMENTS, SCORES, BACKGROUND = "lee.cor", "similarities0-1.txt", "lee_background.cor"
 STSB = {"stsb": "sentence-transformers/stsb"}
 SENTENCES = ("sentence1", "sentence2")
+LEAST = 3
+"""Pairs of either side, at least."""
 
 
 class Similarities(NamedTuple):
@@ -58,6 +63,40 @@ def load(
     if name == LEE or (pathlib.Path(name) / DOCUMENTS).is_file():
         return _lee(name)
     return _table(name, score, split, subset)
+
+
+def parted(scored: Similarities, share: float = 0.2) -> tuple[np.ndarray, np.ndarray, str]:
+    """Pairs to learn from and pairs held out, bool [P] each, of which no text is in both; and how they were parted.
+
+    "groups": texts that pairs join, directly or through others, go together; about ``share`` of the groups is held out.
+    "texts": where half the pairs or more hang together, as those of every two of a few texts do, a share of the texts
+    is, and pairs across are in neither. A text's side depends on nothing but what the texts are.
+    Raises ``InputError`` where a side has fewer than three pairs: no correlation is told by them.
+    """
+    count = len(scored.texts)
+    joined = scipy.sparse.coo_array((np.ones(len(scored.left)), (scored.left, scored.right)), shape=(count, count))
+    _, group = scipy.sparse.csgraph.connected_components(joined, directed=False)
+    kind = "texts" if 2 * np.bincount(group[scored.left]).max() >= len(scored.left) else "groups"
+    group = np.arange(count) if kind == "texts" else group
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in scored.texts]
+    hashes = np.full(group.max() + 1, np.iinfo(np.uint64).max)
+    np.minimum.at(hashes, group, np.array([int.from_bytes(each, "little") for each in digests], np.uint64))
+    out = (deal.places(hashes)[0] < share)[group]
+    train, held = ~out[scored.left] & ~out[scored.right], out[scored.left] & out[scored.right]
+    if min(train.sum(), held.sum()) < LEAST:
+        raise InputError(
+            f"{scored.name}: too few pairs to hold some out ({train.sum()} to learn from, {held.sum()} held out of "
+            f"{len(train)}); give more, or a file of pairs to measure on"
+        )
+    return train, held, kind
+
+
+def taken(scored: Similarities, pairs: np.ndarray) -> Similarities:
+    """Some of the pairs, bool [P], and those texts alone that are in them."""
+    kept, back = np.unique([scored.left[pairs], scored.right[pairs]], return_inverse=True)
+    left, right = back.reshape(2, -1).astype(np.int32)
+    texts = [scored.texts[i] for i in kept]
+    return scored._replace(texts=texts, left=left, right=right, score=scored.score[pairs])
 
 
 def cosines(vectors: Vectors, left: np.ndarray, right: np.ndarray) -> np.ndarray:
