@@ -95,17 +95,6 @@ def hypers(attempts: dict[str, dict[str, float]], seeds: list[int]) -> tuple[Any
     return sweep.rows(sudoku, **{f: [row.get(f, usual[f]) for row in rows] for f in fields}), names
 
 
-def detectors(steps: int, seeds: list[int], out: pathlib.Path, bar: Any) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """Trains the detectors -> their table, and the row of each by kind, in the order of seeds."""
-    towers = base(steps, trunk="towers", gated=True, dial="")
-    width = six_attempts.matched_width(towers, six_attempts.count(base(steps)))
-    rows, names = hypers(DETECTORS, seeds)
-    table = sweep.run(sudoku, [(base(steps, d_model=width), rows)], out, bar).table
-    by_row = dict(zip(row_ids(rows), names, strict=True))
-    ids = {kind: [row for row, name in by_row.items() if name == kind] for kind in DETECTORS}
-    return table.assign(attempt=table["row"].map(by_row)), ids
-
-
 def behind(detector: Tree, config: sudoku.Config, seed: int) -> Tree:
     """Parameters of two towers: the detector's trunk and holding head, and a fresh jump tower, the seed's."""
     fresh = two_head.init(jax.random.key(seed), shape(config, sudoku.load(config)[0]))
@@ -121,32 +110,33 @@ def behind(detector: Tree, config: sudoku.Config, seed: int) -> Tree:
 
 def run(steps: int, before: int, seeds: list[int], out: pathlib.Path, bar: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Detectors, then all that stands behind them and beside -> both tables with a column ``attempt``."""
-    alone, ids = detectors(before, seeds, out / "detectors", bar)
     gated = base(steps, gated=True)
-    towers = dataclasses.replace(gated, trunk="towers", d_model=_width(out), dial="")
+    towers = dataclasses.replace(gated, trunk="towers", dial="")
+    width = six_attempts.matched_width(towers, six_attempts.count(base(steps)))
+    towers = dataclasses.replace(towers, d_model=width)
+    alone = trained([(base(before, d_model=width), DETECTORS, seeds)], out / "detectors", bar)
     groups = [(gated, TRUNK, seeds)]
     groups += [(base(steps, noise="masked", decode_by="confidence"), {"masked": {"holding_weight": 0.0}}, seeds)]
     for kind, attempts in BEHIND.items():
         # A holding loss that counts nothing leaves the detector's tower as it is, to the bit.
         still = {name: {"holding_weight": 0.0} | own for name, own in attempts.items()}
-        for seed, row in zip(seeds, ids[kind], strict=True):
+        for seed in seeds:
+            row = alone.loc[(alone["attempt"] == kind) & (alone["seed"] == seed), "row"].iloc[0]
             start = out / "starts" / f"{kind.replace(' ', '_')}-{seed}"
             detector = export.load_row(sudoku, out / "detectors", row)[3]
             export.save(start, behind(detector, towers, seed), {"model": f"detector {row}, a fresh jump tower"})
             groups.append((dataclasses.replace(towers, init_from=str(start)), still, [seed]))
-    made = [(config, *hypers(attempts, own)) for config, attempts, own in groups]
-    result = sweep.run(sudoku, [(config, rows) for config, rows, _ in made], out / "jumps", bar)
-    names = {
-        (f"g{g}", row): name
-        for g, (_, rows, own) in enumerate(made)
-        for row, name in zip(row_ids(rows), own, strict=True)
-    }
-    table = result.table
-    return alone, table.assign(attempt=[names.get(key) for key in zip(table["group"], table["row"], strict=True)])
+    return alone, trained(groups, out / "jumps", bar)
 
 
-def _width(out: pathlib.Path) -> int:
-    return ledger.read(out / "detectors")["groups"][0]["config"]["d_model"]
+def trained(groups: list[tuple[sudoku.Config, dict, list[int]]], out: pathlib.Path, bar: Any) -> pd.DataFrame:
+    """One sweep of every group's attempts under its seeds -> its table with a column ``attempt``."""
+    made = [(config, *hypers(attempts, seeds)) for config, attempts, seeds in groups]
+    table = sweep.run(sudoku, [(config, rows) for config, rows, _ in made], out, bar).table
+    names = {}
+    for g, (_, rows, own) in enumerate(made):
+        names |= {(f"g{g}", row): name for row, name in zip(row_ids(rows), own, strict=True)}
+    return table.assign(attempt=[names.get(key) for key in zip(table["group"], table["row"], strict=True)])
 
 
 def of(last: pd.DataFrame, attempt: str, metric: str) -> np.ndarray:
