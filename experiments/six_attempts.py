@@ -10,7 +10,8 @@ trunk, blind to which cells are given), on held-out boards, without dropout, ove
 
 What decides stands in ``six_attempts_verdicts`` and was fixed before any run of several seeds: a claim is shown where
 the 95 % intervals over seeds lie on its side of the thresholds, absent where one lies on the other, else undecided.
-Settings of one seed share parameters, boards, t and noise, so that differences are paired. Exits 1 unless the positive
+Settings of one seed share parameters, boards, t and noise, so that differences are paired. What a detector that is good
+from the start makes of attempt 6, and a longer training, is asked by ``trained_detector``. Exits 1 unless the positive
 control, masked diffusion, solves at least .9 of its boards: then no failure of the others means anything.
 """
 
