@@ -97,10 +97,20 @@ def test_t3_exchange():
     np.testing.assert_array_equal(out_b, swapped_a)
 
 
-def test_t4_full_coupling_and_equal_queries_give_equal_outputs():
-    q_a, k_a, v_a, _, k_b, v_b = draw(6)
-    out_a, out_b = coupled_attention(q_a, k_a, v_a, q_a, k_b, v_b, 1.0)
-    np.testing.assert_array_equal(out_a, out_b)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (4, 4, 81, 32), (2, 4, 256, 32)])
+def test_t4_full_coupling_and_equal_queries_give_equal_outputs(shape):
+    q_a, k_a, v_a, _, k_b, v_b = (jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(6), 6))
+    for call in (coupled_attention, jax.jit(coupled_attention)):
+        out_a, out_b = call(q_a, k_a, v_a, q_a, k_b, v_b, 1.0)
+        np.testing.assert_array_equal(out_a, out_b)
+
+
+def test_the_value_alone_is_that_which_is_differentiated():
+    q, k, v = draw(7)[:3]
+    alone, (taken, _) = attention(q, k, v), jax.jvp(attention, (q, k, v), (q, k, v))
+    np.testing.assert_allclose(alone, taken, rtol=2e-6, atol=1e-7)
+    weights = jax.nn.softmax(q @ k.swapaxes(-1, -2) / k.shape[-1] ** 0.5, axis=-1)
+    np.testing.assert_allclose(alone, weights @ v, rtol=2e-6, atol=1e-7)
 
 
 def test_t5_is_not_the_joint_softmax(golden):

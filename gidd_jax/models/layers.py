@@ -207,7 +207,8 @@ class Attention(nn.Module):
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
         q, k, v = q.astype(self.dtype), k.astype(self.dtype), v.astype(self.dtype)
-        attend = partial(attention, on_weights=Dropout(self.dropout))
+        drop = Dropout(self.dropout) if self.dropout and self.has_rng("dropout") else None
+        attend = partial(attention, on_weights=drop)
         mixed = paired_attention(q, k, v, g, attend, self.exchange) if towers == 2 else attend(q, k, v)
         mixed_TxBxSxD = mixed.transpose(0, 1, 3, 2, 4).reshape(towers, batch, cells, width)
         return Dense(width, self.dtype, name="out")(mixed_TxBxSxD)

@@ -21,7 +21,7 @@ def attention(
     q: Float[Array, "*batch S Dh"],
     k: Float[Array, "*batch K Dh"],
     v: Float[Array, "*batch K Dh"],
-    on_weights: Callable[[Array], Array] = lambda weights: weights,
+    on_weights: Callable[[Array], Array] | None = None,
     mask: Bool[Array, "*#batch S K"] | None = None,
 ) -> Float[Array, "*batch S Dh"]:
     """Plain bidirectional attention, softmax(q k^T / sqrt(Dh)) v, row by row over the K keys.
@@ -33,21 +33,37 @@ def attention(
     scores = jnp.einsum("...sd,...kd->...sk", q / q.shape[-1] ** 0.5, k, preferred_element_type=exact)
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    weights = on_weights(_softmax(scores))
-    return jnp.einsum("...sk,...kd->...sd", weights.astype(v.dtype), v, preferred_element_type=v.dtype)
+    if on_weights is None:
+        return _read(scores, v)
+    return _product(on_weights(jnp.exp(scores - _log_sum(scores))), v)
 
 
 @jax.custom_jvp
-def _softmax(x: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
-    """exp(x - log sum exp x) over the last axis: no quotient of the size of x, and none that could be contracted."""
-    top = x.max(-1, keepdims=True)
-    return jnp.exp(x - (top + jnp.log(jnp.exp(x - top).sum(-1, keepdims=True))))
+def _read(scores: Float[Array, "*batch S K"], v: Float[Array, "*batch K Dh"]) -> Float[Array, "*batch S Dh"]:
+    """softmax(scores) v. Alone it divides [S,Dh] at the end, not [S,K]; its derivative needs the weights anyway."""
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    mean = _product(weights, v) / weights.sum(-1, keepdims=True).astype(v.dtype)
+    # The bounds change no finite number: they keep XLA from contracting the quotient with what is added to it, which
+    # would round own + cross unlike cross + own.
+    return jnp.clip(mean, jnp.finfo(v.dtype).min, jnp.finfo(v.dtype).max)
 
 
-@_softmax.defjvp
-def _softmax_jvp(primals, tangents):
-    y, (dx,) = _softmax(*primals), tangents
-    return y, y * (dx - (y * dx).sum(-1, keepdims=True))
+@_read.defjvp
+def _read_jvp(primals, tangents):
+    (scores, v), (d_scores, dv) = primals, tangents
+    weights = jnp.exp(scores - _log_sum(scores))
+    moved = weights * (d_scores - (weights * d_scores).sum(-1, keepdims=True))
+    return _product(weights, v), _product(moved, v) + _product(weights, dv)
+
+
+def _log_sum(scores: Float[Array, "*batch S K"]) -> Float[Array, "*batch S 1"]:
+    """log sum exp over the keys: subtracting it takes one pass over the scores where a quotient takes two."""
+    top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    return top + jnp.log(jnp.exp(scores - top).sum(-1, keepdims=True))
+
+
+def _product(weights: Float[Array, "*batch S K"], v: Float[Array, "*batch K Dh"]) -> Float[Array, "*batch S Dh"]:
+    return jnp.einsum("...sk,...kd->...sd", weights.astype(v.dtype), v, preferred_element_type=v.dtype)
 
 
 def swap(k: Float[Array, "2 *rest"], v: Float[Array, "2 *rest"]) -> tuple[Array, Array]:
