@@ -35,7 +35,7 @@ def attention(
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     if on_weights is None:
         return _read(scores, v)
-    return _product(on_weights(jnp.exp(scores - _log_sum(scores))), v)
+    return _product(on_weights(_softmax(scores)), v)
 
 
 @jax.custom_jvp
@@ -51,15 +51,21 @@ def _read(scores: Float[Array, "*batch S K"], v: Float[Array, "*batch K Dh"]) ->
 @_read.defjvp
 def _read_jvp(primals, tangents):
     (scores, v), (d_scores, dv) = primals, tangents
-    weights = jnp.exp(scores - _log_sum(scores))
-    moved = weights * (d_scores - (weights * d_scores).sum(-1, keepdims=True))
+    weights, moved = jax.jvp(_softmax, (scores,), (d_scores,))
     return _product(weights, v), _product(moved, v) + _product(weights, dv)
 
 
-def _log_sum(scores: Float[Array, "*batch S K"]) -> Float[Array, "*batch S 1"]:
-    """log sum exp over the keys: subtracting it takes one pass over the scores where a quotient takes two."""
-    top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
-    return top + jnp.log(jnp.exp(scores - top).sum(-1, keepdims=True))
+@jax.custom_jvp
+def _softmax(scores: Float[Array, "*batch S K"]) -> Float[Array, "*batch S K"]:
+    """exp(scores - log sum exp scores) over the keys: one pass over the scores where a quotient takes two."""
+    top = scores.max(-1, keepdims=True)
+    return jnp.exp(scores - (top + jnp.log(jnp.exp(scores - top).sum(-1, keepdims=True))))
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals, tangents):
+    weights, (change,) = _softmax(*primals), tangents
+    return weights, weights * (change - (weights * change).sum(-1, keepdims=True))
 
 
 def _product(weights: Float[Array, "*batch S K"], v: Float[Array, "*batch K Dh"]) -> Float[Array, "*batch S Dh"]:
