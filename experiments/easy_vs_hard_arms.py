@@ -31,7 +31,7 @@ import pandas as pd
 
 from experiments import easy_vs_hard_arms_tables as tables
 from experiments.easy_vs_hard import PRESETS, Preset, described
-from experiments.easy_vs_hard_figures import against_calls
+from experiments.easy_vs_hard_figures import against_calls, by_width
 from gidd_jax import files, progress, sweep
 from gidd_jax.commands import flags
 from gidd_jax.data.sudoku import label, load, tiers, write_csv
@@ -128,7 +128,9 @@ def sizes(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFram
     configs = [config(preset, data=board, d_model=width) for board, width in shapes]
     couplings = grid(preset, attention=[0.1, 0.25, 0.5, 0.75, 1.0])
     table = run([(each, couplings) for each in configs]).table
-    return tables.sizes(table, {f"g{g}": shape for g, shape in enumerate(shapes)})
+    text, found = tables.sizes(table, {f"g{g}": shape for g, shape in enumerate(shapes)})
+    files.write(out / "sizes.png", lambda path: by_width(found).savefig(path, dpi=150, format="png"))
+    return text, found
 
 
 def learning_rate(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:

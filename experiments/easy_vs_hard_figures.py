@@ -118,3 +118,23 @@ def against_calls(found: pd.DataFrame, boards: str) -> Figure:
     seeds = found["n"].max()
     figure.suptitle(f"Uniform against masked noise. {boards}; mean and 95 % t interval, {seeds} seeds", size=9)
     return figure
+
+
+def by_width(found: pd.DataFrame) -> Figure:
+    """Knock-out of the jump against coupling, a panel a board, a line a width; a transition would sharpen with it."""
+    rows = found[found["measure"] == "knock-out, jump"]
+    rows = rows.assign(board=rows["arm"].str.split().str[0], width=rows["arm"].str.split().str[-1].astype(int))
+    boards, widths = list(dict.fromkeys(rows["board"])), sorted(rows["width"].unique())
+    figure = Figure(figsize=(4.2 * len(boards), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(boards), squeeze=False)[0]
+    for ax, board in zip(axes, boards, strict=True):
+        for colour, width in zip(MODELS, widths, strict=False):
+            own = rows[(rows["board"] == board) & (rows["width"] == width)]
+            ax.plot(own["coupling"], own["mean"], "o-", ms=4, color=colour, label=f"width {width}")
+            ax.fill_between(own["coupling"], own["low"], own["high"], color=colour, alpha=0.15, lw=0)
+        ax.set(title=board, xlabel="coupling K", ylabel="jump loss added, path zeroed (nats)")
+        ax.axhline(0, color="black", lw=0.8)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(f"Use of the cross path by width; mean and 95 % t interval, {rows['n'].max()} seeds", size=9)
+    return figure

@@ -114,3 +114,16 @@ def test_samplers_are_compared_at_equal_calls_by_seed():
     assert found["hard - easy: in 26 steps", "solved: two-head resample - masked remask"] == pytest.approx(0.2)
     axes = figures.against_calls(tables.by_calls(solved), "boards").axes
     assert len(axes) == 4 and all("(" in ax.get_xlabel() and "(" in ax.get_ylabel() for ax in axes)
+
+
+def test_a_line_a_width_holds_what_the_table_does():
+    usual = dict(measure="knock-out, jump", n=3)
+    shapes = itertools.product(("4x4", "6x6"), (8, 16, 32), (0.5, 1.0))
+    lines = [
+        usual | dict(arm=f"{b} width {w}", coupling=K, mean=w * K, low=w * K - 1, high=w * K + 1) for b, w, K in shapes
+    ]
+    lines.append(dict(arm="4x4", coupling=np.nan, measure="power", mean=1.0, low=0.0, high=2.0, n=3))
+    for ax, board in zip(figures.by_width(pd.DataFrame(lines)).axes, ("4x4", "6x6"), strict=True):
+        drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines if line.get_label().startswith("width")}
+        assert ax.get_title() == board
+        assert drawn == {f"width {w}": [w / 2, w] for w in (8, 16, 32)}
