@@ -119,15 +119,12 @@ class Attend(nn.Module):
         self, x: Float[Array, "B Q D"], y: Float[Array, "B K D"], mask: Bool[Array, "*#B #h #Q #K"]
     ) -> Float[Array, "B Q D"]:
         width = x.shape[-1]
-        by_head = lambda z: z.reshape(*z.shape[:2], self.heads, width // self.heads).astype(self.dtype)  # noqa: E731
+        by_head = lambda z: z.reshape(*z.shape[:2], self.heads, -1).swapaxes(1, 2).astype(self.dtype)  # noqa: E731
         linear = partial(Linear, width, self.dtype)
         q, k, v = (by_head(linear(name=name)(z)) for name, z in (("query", x), ("key", y), ("value", y)))
         mask = jnp.broadcast_to(mask, (x.shape[0], self.heads, x.shape[1], y.shape[1]))
-        if self.dropout and self.has_rng("dropout"):  # the fused kernels drop no weights
-            q, k, v = (z.swapaxes(1, 2) for z in (q, k, v))
-            mixed = attention(q, k, v, Dropout(self.dropout), mask).swapaxes(1, 2)
-        else:
-            mixed = jax.nn.dot_product_attention(q, k, v, mask=mask)
+        drop = Dropout(self.dropout) if self.dropout and self.has_rng("dropout") else None
+        mixed = attention(q, k, v, drop, mask).swapaxes(1, 2)
         return linear(name="out")(mixed.reshape(x.shape).astype(FLOAT32))
 
 
