@@ -55,9 +55,10 @@ def main(
         entry, made, _, _ = export.load_model(concepts, model)
         groups.append((pairs.config_of(made, init_from=str(model), **settings), hypers))
         names.append(f"row {entry['row']}, {made.data}, {entry['step']} steps")
-    train, held = pairs_data.sides(groups[0][0])
+    train, held, parted = pairs_data.sides(groups[0][0])
     result = sweep.run(pairs, groups, out / "sweep", progress.quiet if quiet else progress.bar)
-    told = tell(result.table, names, f"{groups[0][0].pairs}: {len(train.score)} pairs to learn from, {len(held.score)}")
+    what = f"{groups[0][0].pairs}: {len(train.score)} pairs to learn from, {len(held.score)} held out ({parted})"
+    told = tell(result.table, names, what)
     files.write_text(out / "concept_similarity.txt", told + "\n")
     by_row(result.table).to_csv(out / "concept_similarity.csv", index=False, float_format="%.5g")
     print(told, f"tables in {out}", sep="\n")
@@ -93,7 +94,7 @@ def tell(table: pd.DataFrame, names: list[str], what: str) -> str:
     last, first = found[found["step"] == found["step"].max()], found[found["step"] == 0]
     seeds, cut = found["seed"].nunique(), found["cut"].max()
     lines = [
-        f"{what} held out, {cut:.0%} of them cut to the model's length; step {last['step'].iloc[0]}; "
+        f"{what}, {cut:.0%} of them cut to the model's length; step {last['step'].iloc[0]}; "
         f"mean ±half-width of the 95 % t interval over {seeds} seeds"
     ]
     for index, name in enumerate(names):

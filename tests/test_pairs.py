@@ -195,6 +195,17 @@ def test_correlations_are_those_of_scipy(swept, made):
     assert np.isfinite(told[["similarity", "similarity_rank", "similarity_tf_idf"]]).all()
 
 
+def test_how_the_sides_were_parted_is_told(made, tmp_path):
+    lines = [(f"a {i}", f"b {i}", i) for i in range(20)]
+    config = settings(made, pairs=str(write(tmp_path / "pairs.csv", lines)), held_out="")
+    assert pairs_data.sides(config)[2] == "no text on both sides"
+    every = [(f"t{i}", f"t{j}", i) for i in range(20) for j in range(i)]
+    config = settings(made, pairs=str(write(tmp_path / "every.csv", every)), held_out="")
+    train, held, how = pairs_data.sides(config)
+    assert how.startswith("split by text") and (len(train.texts), len(held.texts)) == (16, 4)
+    assert pairs_data.sides(settings(made))[2] == "given apart"
+
+
 def refused(made, **values):
     with pytest.raises(InputError) as caught:
         pairs.load(settings(made, **values))
@@ -240,7 +251,7 @@ def test_what_the_script_concludes_is_the_paired_difference():
         found |= {"cut": 0.25, "similarity": 0.1 + warm, "similarity_rank": 0.2}
         found |= {f"similarity{rank}_{name}": 0.3 for rank in ("", "_rank") for name in concept_similarity.COUNTED}
         lines += [own | dict(split="validation", bin=-1, metric=name, value=value) for name, value in found.items()]
-    told = concept_similarity.tell(pd.DataFrame(lines), ["row abc"], "some: 40 pairs to learn from, 30")
+    told = concept_similarity.tell(pd.DataFrame(lines), ["row abc"], "some: 40 pairs to learn from, 30 held out")
     words = [line.split(": ")[-1] for line in told.splitlines() if line.strip().startswith("trained less")]
     assert words == ["gains from training", "no gain told", "loses by training"]
     assert "Spearman +0.200 [" in told and "25% of them cut" in told and "not comparable" in told

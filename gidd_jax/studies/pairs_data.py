@@ -16,6 +16,11 @@ from gidd_jax.types import Tree
 
 ALIKE = ("heads", "slot_positions", "token_dim")
 """What a model's parameters do not tell of it, or not by a name."""
+PARTED = {
+    "groups": "no text on both sides",
+    "texts": "split by text: no text on both sides, pairs across in neither",
+}
+"""``similarity.parted`` in words."""
 
 
 def load(config: Config) -> tuple[Tree, str]:
@@ -28,7 +33,7 @@ def load(config: Config) -> tuple[Tree, str]:
     if not config.init_from:
         raise InputError("--init-from: give an exported model of the concept study (gidd-jax export)")
     row, params = _model(config)
-    train, held = sides(config)
+    train, held, _ = sides(config)
     spread = train.score.std()
     if not spread > 0 or not held.score.std() > 0:
         raise InputError(f"{config.pairs}, {config.score}: all scores of a side are equal, so nothing follows them")
@@ -53,8 +58,8 @@ def load(config: Config) -> tuple[Tree, str]:
     return data, "-".join([found.fingerprint, digest(train), digest(held), sha256])
 
 
-def sides(config: Config) -> tuple[Similarities, Similarities]:
-    """Pairs to learn from and pairs to measure on; where only one set is given a fifth of it is held out.
+def sides(config: Config) -> tuple[Similarities, Similarities, str]:
+    """Pairs to learn from, pairs to measure on, and how they were parted: given apart, or a fifth held out.
 
     Of a Hugging Face name its train split is learned from; ``held_out`` may name another, and of stsb validation does.
     """
@@ -63,13 +68,13 @@ def sides(config: Config) -> tuple[Similarities, Similarities]:
     given = similarity.load(config.pairs, config.score, "train", subset)
     apart = config.held_out or ("validation" if config.pairs in similarity.STSB else "")
     if not apart:
-        train, held, _ = similarity.parted(given)
-        return similarity.taken(given, train), similarity.taken(given, held)
+        train, held, kind = similarity.parted(given)
+        return similarity.taken(given, train), similarity.taken(given, held), PARTED[kind]
     if pathlib.Path(apart).is_file() or pathlib.Path(apart).suffix in read.READ:
-        return given, similarity.load(apart, config.score)
+        return given, similarity.load(apart, config.score), "given apart"
     if local:
         raise InputError(f"--held-out {apart}: no such file; {config.pairs} is one and has no splits")
-    return given, similarity.load(config.pairs, config.score, apart, subset)
+    return given, similarity.load(config.pairs, config.score, apart, subset), "given apart"
 
 
 def _model(config: Config) -> tuple[concepts.Hyper, Tree]:
