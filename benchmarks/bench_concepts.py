@@ -48,27 +48,21 @@ SCALES = {
 
 
 def rows(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:
-    """All rows in one call beside a loop; one row beside a masked diffusion model of as many layers, no bottleneck."""
+    """All rows in one call, beside a loop of runs and beside masked diffusion models without a bottleneck."""
     subject = subjects.Subject(concepts, sizes.text | sizes.bottleneck)
     made = subjects.rows(subject, sizes.rows, jax.local_devices())
     loop, alone = subjects.separately(made, sizes.steps)
     each, n = made.place.rows, sizes.steps
     named = {"R": each, "width": subject.config.d_model, "concepts": subject.config.concepts}
     named |= {"B": subject.config.batch, "S": subject.config.length}
-    ours, theirs, ratio = paired(subjects.advancing(made, n), loop, pace)
+    together = subjects.advancing(made, n)
+    ours, theirs, ratio = paired(together, loop, pace)
     work = subjects.work(made)
     yield Row("concepts/separate runs", named, theirs.each(n * each), alone, note="a jitted step a call", **work)
     note = f"{made.place.mesh.size} devices"
     yield Row("concepts/step", named, ours.each(n * each), made.advance, "separate runs", ratio, note=note, **work)
-    yield from _without(sizes, subject, pace)
-
-
-def _without(sizes: Sizes, subject: subjects.Subject, pace: Pace) -> Iterator[Row]:
     text = {name: value for name, value in sizes.text.items() if name not in ("similarity", "windows")}
-    plain = subjects.rows(subjects.Subject(language, text | sizes.plain), 1)
-    with_bottleneck, n = subjects.rows(subject, 1), sizes.steps
-    ours, theirs, ratio = paired(subjects.advancing(with_bottleneck, n), subjects.advancing(plain, n), pace)
-    named = {"R": 1, "width": subject.config.d_model, "B": subject.config.batch, "S": subject.config.length}
-    work = subjects.work(plain)
-    yield Row("concepts/no bottleneck", named, theirs.each(n), plain.advance, note="masked diffusion", **work)
-    yield Row("concepts/step", named, ours.each(n), with_bottleneck.advance, "no bottleneck", ratio, **work)
+    plain = subjects.rows(subjects.Subject(language, text | sizes.plain), sizes.rows, jax.local_devices())
+    ours, theirs, ratio = paired(together, subjects.advancing(plain, n), pace)
+    yield Row("concepts/no bottleneck", named, theirs.each(n * each), plain.advance, note="masked diffusion", **work)
+    yield Row("concepts/step", named, ours.each(n * each), made.advance, "no bottleneck", ratio, note=note, **work)

@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
 SCALES = {
     "full": Sizes(4096, 32_768, 50_304, 256, 128),
-    "quick": Sizes(256, 2048, 8192, 64, 32),
+    "quick": Sizes(256, 2048, 4096, 64, 32),
     "tiny": Sizes(16, 32, 64, 8, 4),
 }
 

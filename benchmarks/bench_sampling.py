@@ -41,7 +41,7 @@ SCALES = {
     "full": Sizes(
         {"towers 4x4": Decoding(TOWERS, 1000, 50), "posts 806k": Decoding(POSTS, 64, 4)}, 257, 64, 64, (16, 64), (1, 64)
     ),
-    "quick": Sizes({"towers 4x4": Decoding(TOWERS.but(layers=1), 200, 10)}, 65, 32, 32, (8,), (1, 16)),
+    "quick": Sizes({"towers 4x4": Decoding(TOWERS.but(layers=1), 200, 10)}, 65, 32, 32, (8,), (4,)),
     "tiny": Sizes({"tiniest": Decoding(subjects.TINIEST, 3, 2)}, 5, 4, 8, (2,), (2,)),
 }
 ACCELERATOR = {"towers 4x4": Decoding(TOWERS, 1000, 50), "posts 806k": Decoding(POSTS, 1000, 10)}

@@ -4,9 +4,11 @@ A benchmark is a file bench_NAME.py with SCALES, a dict from "full", "quick" and
 ``rows(sizes, pace, rates)``, which yields a Row as soon as it is measured. Times are wall seconds, memory is in bytes.
 """
 
+import contextlib
 import functools
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -89,6 +91,19 @@ class Row(NamedTuple):
     def roofline_share(self) -> float | None:
         """The floor over the median: 1 where the machine can do no better."""
         return self.floor_s / self.sample.median if self.floor_s and self.sample else None
+
+
+@contextlib.contextmanager
+def hasty() -> Iterator[None]:
+    """Inside, a process that has not started its backend compiles without optimising: to see that all of it runs."""
+    before = os.environ.get("XLA_FLAGS")
+    os.environ["XLA_FLAGS"] = f"{before or ''} --xla_backend_optimization_level=0"
+    try:
+        yield
+    finally:
+        os.environ.pop("XLA_FLAGS")
+        if before is not None:
+            os.environ["XLA_FLAGS"] = before
 
 
 def compiled(function: Callable[..., Any], *args: Any) -> Compiled:
