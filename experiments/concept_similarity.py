@@ -48,6 +48,7 @@ def main(
     flags.prepare_jax()
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: give 1 or more")
+    train, held, parted = pairs_data.sides(pairs.Config(**settings))
     groups, names = [], []
     grid = {"learning_rate": rates, "tune": tune, "warm": [0.0, 1.0], "head": range(len(pairs.HEADS))}
     hypers = sweep.grid(pairs, seed=range(seeds), **grid)
@@ -55,7 +56,6 @@ def main(
         entry, made, _, _ = export.load_model(concepts, model)
         groups.append((pairs.config_of(made, init_from=str(model), **settings), hypers))
         names.append(f"row {entry['row']}, {made.data}, {entry['step']} steps")
-    train, held, parted = pairs_data.sides(groups[0][0])
     result = sweep.run(pairs, groups, out / "sweep", progress.quiet if quiet else progress.bar)
     what = f"{groups[0][0].pairs}: {len(train.score)} pairs to learn from, {len(held.score)} held out ({parted})"
     told = tell(result.table, names, what)

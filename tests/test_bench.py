@@ -111,7 +111,7 @@ def tiny(monkeypatch):
         monkeypatch.setitem(bench.SCALES, "quick", bench.SCALES["tiny"])
 
 
-SLOW = {"train_step", "concepts"}  # They compile a step several times.
+SLOW = {"train_step", "concepts", "sampling"}  # They compile a model several times.
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in SUITE])

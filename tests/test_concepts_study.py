@@ -151,6 +151,7 @@ def swept(tmp_path_factory):
     return folder, table, len(traces)
 
 
+@pytest.mark.slow
 def test_eight_ablations_are_one_trace(swept):
     _, table, traces = swept
     assert traces == 1
@@ -178,12 +179,14 @@ def metric(table, name, **where):
     return rows["value"].to_numpy()
 
 
+@pytest.mark.slow
 def test_what_leaks_and_what_does_not(swept):
     table = swept[1]
     assert (metric(table, "leak", self_attention=0.0, decoder_tokens=1.0) == 0).all()
     assert (metric(table, "leak", self_attention=1.0, gate=0.1) > 0).all()
 
 
+@pytest.mark.slow
 def test_an_autoregressive_bound_is_its_own_nats(swept):
     table = swept[1]
     # Both are -log p of the same cells; the bound leaves the mask out and draws other splits.

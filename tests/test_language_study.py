@@ -44,6 +44,7 @@ def test_the_bound_of_the_best_model_is_the_entropy_and_no_model_is_below_it():
     assert (values(rows, "elbo_error", 4) > 0).all()
 
 
+@pytest.mark.slow
 def test_bins_of_t_add_up_to_the_bound():
     rows = table(eval_sequences=512)
     for shift in (-1000.0, 1000.0):
@@ -71,6 +72,7 @@ def test_logits_made_chunk_by_chunk_give_the_same_loss_and_gradient():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_is_neither_noised_nor_counted(tmp_path):
     (tmp_path / "lines.txt").write_text("".join(f"{i * i}\n" for i in range(60)))
     config = language.Config(**TINY | dict(data=str(tmp_path / "lines.txt"), cut="line", crop="documents", length=7))

@@ -60,6 +60,7 @@ def test_after_any_context_seen_or_not_probabilities_sum_to_one():
     assert (p > 0).all()
 
 
+@pytest.mark.slow
 def test_a_markov_chain_is_judged_at_its_entropy():
     """200,000 tokens of a chain of order 1: held-out nats within .01 of the entropy rate, for a bigram and above it."""
     source = known.markov(jax.random.key(0), 6, 0.5)

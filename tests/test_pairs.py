@@ -162,6 +162,7 @@ def swept(made):
     return result, hypers, len(traces)
 
 
+@pytest.mark.slow
 def test_heads_and_starts_are_rows_of_one_trace(swept, made):
     result, hypers, traces = swept
     assert traces == 1 and len(hypers.head) == 12
@@ -173,6 +174,7 @@ def test_heads_and_starts_are_rows_of_one_trace(swept, made):
         assert np.abs(state.params["head"]["bias"]) > 0
 
 
+@pytest.mark.slow
 def test_correlations_are_those_of_scipy(swept, made):
     result, hypers, _ = swept
     config = settings(made)

@@ -54,6 +54,7 @@ def test_r_only_reads_unless_it_is_let_through():
     assert np.abs(np.asarray(let["dit"]["token"] - read["dit"]["token"])).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_modulation_is_off_at_0_and_reads_the_clamp_where_it_is_on():
     config, data, params = replica()
     z = jnp.full((2, 12), 4).at[:, ::3].set(1)

@@ -196,6 +196,7 @@ def sampler_table():
     return pd.concat([table, *own], ignore_index=True)
 
 
+@pytest.mark.slow
 def test_samplers_have_a_figure_of_their_own(tmp_path):
     table = sampler_table()
     figure = plotting_samplers.samplers(table, "attention")

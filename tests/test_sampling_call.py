@@ -28,9 +28,7 @@ SAMPLERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in ("ancestral", "masked") else pytest.mark.slow) for n in SAMPLERS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "masked" else pytest.mark.slow) for n in SAMPLERS])
 def test_64_sequences_of_256_tokens_in_64_steps_are_one_call(name):
     traces = []
 

@@ -84,6 +84,7 @@ def test_one_seed_decides_nothing_and_an_interval_across_the_threshold_neither()
     assert outcomes(across)["6"] == "undecided"
 
 
+@pytest.mark.slow
 def test_the_text_holds_every_attempt_its_claim_and_the_posts_numbers():
     runs = table()
     found = six_attempts.groups(*six_attempts.PRESETS["tiny"])

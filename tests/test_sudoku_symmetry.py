@@ -40,6 +40,7 @@ def test_each_board_has_a_symmetry_of_its_own(key):
     assert len(np.unique(np.array(turned), axis=0)) == 50
 
 
+@pytest.mark.slow
 def test_same_key_same_boards_and_one_board_as_in_a_batch():
     box = sudoku.Box(2, 3)
     one = symmetry.random_symmetry(jax.random.key(3), box)
