@@ -105,6 +105,26 @@ def test_t4_full_coupling_and_equal_queries_give_equal_outputs(shape):
         np.testing.assert_array_equal(out_a, out_b)
 
 
+@pytest.mark.parametrize("shift", [0.0, 300.0, 3e4])
+def test_large_scores_and_rows_that_may_read_nothing_keep_their_weights(shift):
+    """A common shift of a row's scores changes nothing but the rounding of the scores themselves; float64 says so."""
+    q, k, v = draw(8, (2, 3, 5, 5))[:3]
+    q, k = q.at[..., -1].set(1.0), k.at[..., -1].set(5**0.5 * shift)
+    mask = jnp.ones((*q.shape[:-1], k.shape[-2]), bool).at[..., 0, :].set(False).at[..., 1, 2:].set(False)
+    scores = np.asarray(q / q.shape[-1] ** 0.5) @ np.asarray(k).swapaxes(-1, -2)
+    wide = np.where(mask, scores.astype(np.float64), -1e300)
+    weights = np.exp(wide - wide.max(-1, keepdims=True))
+    right = weights / weights.sum(-1, keepdims=True) @ np.asarray(v, np.float64)
+    alone = attention(q, k, v, mask=mask)
+    taken, _ = jax.jvp(lambda v: attention(q, k, v, mask=mask), (v,), (v,))
+    weighed = jax.jit(lambda q, k, v: replica.attention(q, k, v, lambda weights: weights, mask))
+    for found in (alone, taken, weighed(q, k, v)):
+        np.testing.assert_allclose(found, right, atol=2e-6 * max(1.0, shift))
+        np.testing.assert_allclose(found[..., 0, :], v.mean(-2), atol=1e-6)
+    np.testing.assert_allclose(attention(q, k, jnp.ones_like(v), mask=mask), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(weighed(q, k, jnp.ones_like(v)), 1.0, rtol=1e-6)
+
+
 def test_the_value_alone_is_that_which_is_differentiated():
     q, k, v = draw(7)[:3]
     alone, (taken, _) = attention(q, k, v), jax.jvp(attention, (q, k, v), (q, k, v))

@@ -58,8 +58,9 @@ def _read_jvp(primals, tangents):
 @jax.custom_jvp
 def _softmax(scores: Float[Array, "*batch S K"]) -> Float[Array, "*batch S K"]:
     """exp(scores - log sum exp scores) over the keys: one pass over the scores where a quotient takes two."""
-    top = scores.max(-1, keepdims=True)
-    return jnp.exp(scores - (top + jnp.log(jnp.exp(scores - top).sum(-1, keepdims=True))))
+    # The greatest is taken off first: added to the logarithm it would round that away where scores are large.
+    below = scores - scores.max(-1, keepdims=True)
+    return jnp.exp(below - jnp.log(jnp.exp(below).sum(-1, keepdims=True)))
 
 
 @_softmax.defjvp
