@@ -80,6 +80,13 @@ PRESETS = {
         6,
         3e-3,
     ),
+    "couplings": Preset(
+        *SIX,
+        dict(steps=1200, checkpoint_every=400, **SHORT, heads=2, batch=16, eval_boards=512, branch_boards=256),
+        COUPLINGS,
+        8,
+        9e-3,
+    ),
     "longer": Preset(
         *SIX,
         dict(steps=4800, checkpoint_every=400, **SHORT, heads=2, batch=16, eval_boards=512, branch_boards=256),
@@ -109,7 +116,8 @@ PRESETS = {
     "paper": Preset(*NINE, dict(steps=31_250, batch=64, eval_boards=2048, branch_boards=2048), COUPLINGS, 16, 1e-3),
 }
 """At `paper` 31,250 steps of 64 are 2M boards a row. The size of `tiny` is one at which pilots of seed 900 left chance
-by far: jump loss at high t 1.1 with given cells seen and 1.5 blind, of 1.79. `longer` was added when the
+by far: jump loss at high t 1.1 with given cells seen and 1.5 blind, of 1.79. `couplings` is `tiny` with every coupling
+and eight seeds, at the rate that the arm ``learning_rate`` found best for every tier and K. `longer` was added when the
 results of `tiny` were known: there the holding head alone had not left its plateau. `short` is 9x9 in a quarter of an
 hour of a core: 12,800 boards a row, which leave chance only with rotary positions (pilots of seed 900, K = 0: jump loss
 at high t 1.1 to 1.6 of 2.20, with learned ones 2.20 at both rates)."""
