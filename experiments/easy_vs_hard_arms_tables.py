@@ -39,7 +39,7 @@ def volume(table: pd.DataFrame, names: dict[str, str]) -> Told:
     for group, name in names.items():
         for head, measure in (("jump", "jump_loss"), ("holding", "holding_loss")):
             own = rows[(rows["group"] == group) & (rows["metric"] == measure)]
-            curves = own.pivot_table(index=["attention", "seed"], columns="boards", values="value")
+            curves = own.pivot_table(index=["attention", "seed"], columns="presentations", values="value")
             times = pd.Series(take_off_times(curves.columns.to_numpy(float), curves.to_numpy()), curves.index)
             found += [_line(name, K, f"{head} take-off (boards)", times[K]) for K in (0.0, 1.0)]
             found += [_line(name, 1.0, f"{head} take-off - K = 0's (boards)", times[1.0] - times[0.0])]

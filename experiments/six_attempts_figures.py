@@ -41,12 +41,12 @@ def save_all(runs: pd.DataFrame, directory: pathlib.Path, published: bool) -> li
 def curves(runs: pd.DataFrame, published: bool) -> Figure:
     """Training losses as the posts print them, with dropout, and separation on held-out boards."""
     figure, axes = _canvas(3, "Learning curves; mean and 95 % t interval over seeds")
-    batch = runs["boards"].max() / runs["step"].max()
+    batch = runs["presentations"].max() / runs["step"].max()
     panels = {"jump_loss": "train", "holding_loss": "train", "separation": "validation"}
     for ax, (metric, split) in zip(axes, panels.items(), strict=True):
         rows = runs[(runs["split"] == split) & (runs["metric"] == metric)]
         rows = rows[rows["step"] >= rows["jump_from"]]  # without what the detectors of 6c and pipeline train alone
-        rows = rows.assign(boards=rows["boards"] - rows["jump_from"] * batch)
+        rows = rows.assign(boards=rows["presentations"] - rows["jump_from"] * batch)
         # A training curve is read at twenty points: an epoch of the posts each.
         width = rows["boards"].max() / 20 if split == "train" else 1
         _lines(ax, rows.assign(x=(rows["boards"] / width).apply(lambda b: -(-b // 1)) * width), metric)

@@ -22,7 +22,7 @@ def lines(
 ) -> pd.DataFrame:
     """Metrics of R rows at T steps, each value [T,R] or [T,R,bins] (or a Mean of such) -> a long table.
 
-    Columns: row, group, one a Hyper field, step, boards (presentations: step * per_step), split, metric, bin (-1 for
+    Columns: row, group, one a Hyper field, step, presentations (step * per_step), split, metric, bin (-1 for
     a scalar), value. A Mean that gathered nothing reads as NaN.
     """
     count, rows = len(steps), len(identities)
@@ -42,7 +42,7 @@ def lines(
     table = {"row": np.asarray(identities)[row], "group": np.full(len(row), group)}
     table |= {field: np.asarray(column)[row] for field, column in columns.items()}
     at = np.asarray(steps, np.int64)[step]
-    table |= {"step": at, "boards": at * per_step, "split": np.full(len(row), split), "metric": name}
+    table |= {"step": at, "presentations": at * per_step, "split": np.full(len(row), split), "metric": name}
     return pd.DataFrame(table | {"bin": bin_.astype(np.int16), "value": value.astype(np.float64)})
 
 
@@ -68,7 +68,7 @@ def ordered(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The whole table in an order that does not depend on how it was cut into parts."""
     table = pd.concat(tables, ignore_index=True)
     hypers = [name for name in table.columns if name not in ("metric", "split", "value", "row")]
-    order = ["group", "seed", *[h for h in hypers if h not in ("group", "seed", "step", "boards", "bin")]]
+    order = ["group", "seed", *[h for h in hypers if h not in ("group", "seed", "step", "presentations", "bin")]]
     return table.sort_values([*order, "step", "split", "metric", "bin"], kind="stable", ignore_index=True)
 
 

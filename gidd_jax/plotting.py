@@ -86,7 +86,7 @@ def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
     metrics = among(rows, ("jump_loss", "jump_accuracy", "holding_loss", "elbo", "sample_nll", "corrected_nll"))
     metrics += among(rows, ("bound", "rankme", "similarity", "topic"))
     figure, grid = _canvas(rows, dial, "Learning curves", f"validation {presented(table)}", metrics)
-    for ax in _lines_by_dial(figure, grid, rows, untrained(rows), dial, metrics, "boards"):
+    for ax in _lines_by_dial(figure, grid, rows, untrained(rows), dial, metrics, "presentations"):
         ax.set_xlabel(f"{presented(table)} seen")
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.xaxis.set_major_locator(MaxNLocator(5))

@@ -9,6 +9,9 @@ import pandas as pd
 
 from gidd_jax.errors import InputError
 
+ONCE = {"boards": "presentations"}
+"""Columns of the tables of earlier checkouts, and what they are called now."""
+
 
 def read(directory: pathlib.Path) -> dict[str, Any]:
     """config.json of a sweep; raises InputError where there is none, or it is not as this package writes it."""
@@ -35,9 +38,9 @@ def table(directory: pathlib.Path) -> pd.DataFrame:
 
 
 def part(path: pathlib.Path) -> pd.DataFrame:
-    """One table; raises InputError where the file is not whole."""
+    """One table; raises InputError where the file is not whole. Columns that had other names once have today's."""
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path).rename(columns=ONCE)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
 

@@ -44,7 +44,7 @@ def table(
             lines.append((f"{r:012x}", seed, dial, 100 * at, split, metric, bin_, value))
         lines.append((f"{r:012x}", seed, dial, 100 * at, "train", "alive", -1, 1.0))
     made = pd.DataFrame(lines, columns=["row", "seed", "attention", "step", "split", "metric", "bin", "value"])
-    return made.assign(group="g0", boards=made["step"] * 32, **{"learning_rate": 1e-3, **hypers})
+    return made.assign(group="g0", presentations=made["step"] * 32, **{"learning_rate": 1e-3, **hypers})
 
 
 def write(

@@ -149,7 +149,7 @@ def test_an_exported_model_is_sampled_and_measured_as_its_row_was(swept, tmp_pat
     status, out, _ = run(capsys, "evaluate", tmp_path / "one", *asked, tmp_path / "row.parquet")
     assert status == 0 and "k-pass" in out
     rows, alone = (pd.read_parquet(tmp_path / name) for name in ("rows.parquet", "row.parquet"))
-    pair = rows[rows["row"] == row].merge(alone, on=["row", "step", "boards", "split", "metric", "bin"])
+    pair = rows[rows["row"] == row].merge(alone, on=["row", "step", "presentations", "split", "metric", "bin"])
     assert len(pair) == len(alone) > 100
     np.testing.assert_array_equal(pair["value_x"], pair["value_y"])
     one, same = (run(capsys, "sample", *words)[1] for words in ([swept, "--row", row], [tmp_path / "one"]))

@@ -33,7 +33,7 @@ def sweep_table(dials=(0.0, 0.5, 1.0), seeds=3, evaluations=4, groups=("4x4",), 
                     part = pd.DataFrame(long, columns=["metric", "bin", "value"])
                     part["value"] += 0.01 * noise.normal(size=len(part))
                     part = part.assign(row=f"{group}{dial}{seed}", group=group, seed=seed, attention=dial)
-                    part = part.assign(step=100 * at, boards=6400 * at, split="validation")
+                    part = part.assign(step=100 * at, presentations=6400 * at, split="validation")
                     parts += [part, part.assign(split="test")] if at == evaluations - 1 > 0 else [part]
     return pd.concat(parts, ignore_index=True)
 

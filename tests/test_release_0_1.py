@@ -17,10 +17,9 @@ import re
 import zipfile
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from gidd_jax import cli, export, ledger
+from gidd_jax import cli, export, ledger, record
 from gidd_jax.studies import sudoku
 
 FILE = pathlib.Path(__file__).parent / "golden" / "checkpoint_0_1.zip"
@@ -45,7 +44,7 @@ def test_a_sweep_stopped_half_way_goes_on_to_the_end_it_had(old, capsys):
     assert cli.main(["sweep", "kuramoto", *KURAMOTO, "--quiet", "--out", str(old / "kuramoto")]) == 0
     told = capsys.readouterr().err.splitlines()
     assert len(told) <= 1 and all("rows trained now may differ in rounding" in line for line in told)
-    ended, then = ledger.table(old / "kuramoto"), pd.read_parquet(old / "end" / "metrics.parquet")
+    ended, then = ledger.table(old / "kuramoto"), record.table(old / "end")
     assert list(ended.columns) == list(then.columns)
     assert ended.drop(columns="value").equals(then.drop(columns="value"))
     half = then["step"] <= 20

@@ -409,7 +409,7 @@ def test_unread_pages_are_not_needed_to_know_the_dial(tmp_path):
 def test_a_curve_of_more_steps_than_a_page_holds_says_so(steps, said):
     rows = [("", f"row{seed}", seed, 0.5, step, seed + step) for seed in range(2) for step in range(steps)]
     table = pd.DataFrame(rows, columns=["group", "row", "seed", "coupling", "step", "value"])
-    table = table.assign(split="train", metric="loss", bin=-1, boards=0)
+    table = table.assign(split="train", metric="loss", bin=-1, presentations=0)
     told = tell(table, "coupling", [], derive=False)
     way = panels(told, [("", "loss")], "coupling").metrics[0]["way"]
     assert way["where"] == said

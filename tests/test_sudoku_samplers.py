@@ -110,7 +110,7 @@ def test_samplers_are_lines_of_a_block_of_their_own():
     table = pd.DataFrame(
         [
             dict(row=f"r{seed}{dial}", group="g0", seed=seed, attention=dial, step=6, split="test", bin=-1)
-            | dict(boards=48, metric=metric, value=value + dial)
+            | dict(presentations=48, metric=metric, value=value + dial)
             for metric, value in rows
             for seed in (0, 1)
             for dial in (0.0, 1.0)

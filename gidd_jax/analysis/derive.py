@@ -5,7 +5,7 @@ import pandas as pd
 
 from gidd_jax.errors import InputError
 
-MEASURED = ("row", "group", "step", "boards", "split", "metric", "bin", "value")
+MEASURED = ("row", "group", "step", "presentations", "split", "metric", "bin", "value")
 
 _BENEFITS = {
     "jump_loss": "benefit_jump",

@@ -138,7 +138,7 @@ def _family(told: Told, metric: str) -> str:
 
 def _replicas(table: pd.DataFrame, dial: str, others: list[str]) -> tuple[pd.DataFrame, list[float], list[str]]:
     key = table["group"].astype(str) + "\0" + table["row"].astype(str)
-    rows = table[~key.duplicated()].drop(columns=["step", "boards", "split", "metric", "bin", "value"])
+    rows = table[~key.duplicated()].drop(columns=["step", "presentations", "split", "metric", "bin", "value"])
     rows = rows.assign(place=pd.factorize(rows["group"])[0])  # groups in the order of the record
     rows = rows.sort_values(["place", *others, dial, "seed"], kind="stable", ignore_index=True).drop(columns="place")
     values = sorted(float(value) for value in rows[dial].unique())
