@@ -15,7 +15,7 @@ from gidd_jax.errors import InputError
 
 COMMANDS = {
     "sweep": "train every seed and setting in one jitted call, or go on where a sweep stopped",
-    "evaluate": "measure the rows of a sweep, or one model, again: other decodings, samplers, boards",
+    "evaluate": "measure a sweep, or one model, again: other decodings, samplers, boards",
     "sample": "let one row, or one model, complete boards or write text",
     "plot": "draw the figures of a sweep and print its table",
     "report": "tell a sweep, or several side by side, as one HTML page",
@@ -79,7 +79,7 @@ def _run(arguments: list[str]) -> int:
         f"gidd-jax {name}",
         description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
         epilog=f"example: {command.EXAMPLE}",
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=118),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100),
         usage=getattr(command, "USAGE", None),
         allow_abbrev=False,
     )

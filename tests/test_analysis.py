@@ -11,7 +11,7 @@ import scipy.stats
 from gidd_jax import analysis
 from gidd_jax.errors import InputError
 
-COLUMNS = ["row", "group", "seed", "attention", "learning_rate", "step", "presentations", "split", "metric", "bin", "value"]
+COLUMNS = "row group seed attention learning_rate step presentations split metric bin value".split()
 
 
 def measure(attention, seed, metric, value, *, step=100, split="test", bin=-1, group="4x4", learning_rate=1e-3):

@@ -46,7 +46,9 @@ def test_take_off_is_told_in_boards_and_paired():
     for group, K, seed, head in itertools.product(("g0", "g1"), (0.0, 1.0), SEEDS, ("jump", "holding")):
         at = 950 + 10 * seed - 300 * (K > 0) * (head == "holding")
         for seen in boards:
-            own = dict(group=group, attention=K, seed=seed, presentations=seen, split="validation", metric=f"{head}_loss")
+            own = dict(
+                group=group, attention=K, seed=seed, presentations=seen, split="validation", metric=f"{head}_loss"
+            )
             lines.append(dict(value=1.0 if seen < at else 0.5, **own))
     mean = told(tables.volume(table(lines), {"g0": "all", "g1": "few"})[1])
     assert mean["few", 1.0, "holding take-off - K = 0's (boards)"] == pytest.approx(-300, abs=1)

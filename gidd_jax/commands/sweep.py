@@ -4,22 +4,23 @@ import argparse
 import pathlib
 import sys
 import warnings
-from typing import Any
 
 from gidd_jax.commands import flags
 
-EXAMPLE = "gidd-jax sweep sudoku --data 4x4 --seeds 0 1 2 3 --coupling 0 0.5 1 --steps 2000 --d-model 32 --out runs/a"
+EXAMPLE = "gidd-jax sweep sudoku --data 4x4 --seeds 0 1 2 3 --coupling 0 0.5 1 --steps 300 --out runs/a"
 
-USAGE = "gidd-jax sweep STUDY [--out DIR] [--seeds N ...] [--coupling K ...] [any dial or setting below]"
+USAGE = "gidd-jax sweep STUDY [--out DIR] [--seeds N ...] [--coupling K ...] [dials and settings below]"
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Trains; prints the table on stdout. Run again with the same directory it goes on, or adds the new rows."""
-    parser.add_argument("study", choices=flags.STUDIES, help="what is trained and measured")
+    parser.add_argument("study", choices=flags.STUDIES, metavar="STUDY", help=", ".join(flags.STUDIES))
     known = [word for word in arguments[:1] if not word.startswith("-")]
     study = flags.study(known[0] if known else flags.STUDIES[0])
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="sweep directory [runs/STUDY]")
-    parser.add_argument("--preset", choices=tuple(_presets(study)), help="settings to start from; flags win over it")
+    presets = getattr(study, "presets", {})
+    if presets:
+        parser.add_argument("--preset", choices=tuple(presets), help="settings to start from; flags win over it")
     parser.add_argument("--profile", type=pathlib.Path, metavar="DIR", help="trace the second training call into DIR")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--host-devices", type=int, metavar="N", help="CPU only: devices to split rows over [cores]")
@@ -35,7 +36,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     flags.add_settings(parser, study.Config, explained)
     args = parser.parse_args(arguments)
 
-    config = flags.settings(args, study.Config, _presets(study).get(args.preset))
+    config = flags.settings(args, study.Config, presets.get(getattr(args, "preset", None)))
     flags.prepare_jax(args.host_devices, args.deterministic)
     index, count = flags.join_hosts(args.coordinator, args.host, args.hosts)
     from gidd_jax import progress, sweep
@@ -54,7 +55,3 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     if index == 0:
         plot.show(out, result.table)
     return 0
-
-
-def _presets(study: Any) -> dict[str, dict[str, Any]]:
-    return getattr(study, "presets", {})
