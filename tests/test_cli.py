@@ -122,7 +122,7 @@ def test_evaluate_sample_plot_and_export(swept, tmp_path, capsys):
         "resample",
         "--steps",
         3,
-        "--k",
+        "--cells",
         16,
     ]
     status, out, _ = run(capsys, *words, "--trace")

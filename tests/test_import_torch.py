@@ -76,7 +76,7 @@ def test_logits_are_those_of_torch(posts, kind, tmp_path, capsys):
 
 def test_an_imported_model_completes_boards(posts, tmp_path, capsys):
     imported(posts, "masked", tmp_path, capsys)
-    words = ["sample", tmp_path / "model", "--board", "1...............", "12..34..........", "--k", 5]
+    words = ["sample", tmp_path / "model", "--board", "1...............", "12..34..........", "--cells", 5]
     status, out, _ = run(capsys, *words, "--sampler", "remask", "--steps", 4, "--trace")
     assert status == 0 and out.count("remask, 4 calls: violations") == 2 and "?->" in out
 

@@ -141,9 +141,9 @@ def test_a_model_goes_on_with_a_text_or_fills_its_gaps_from_the_command_line(tmp
     for wrong, message in (
         (["--sampler", "best"], "--sampler best: not one of guided, low-confidence"),
         (["--prompt", "the cat sat o"], "13 tokens leave none of the 12 to write"),
-        (["--prompt", "the", "--tokens", "3"], "its 3 tokens leave none of the 3 to write"),
-        (["--tokens", "13"], "13 tokens: the model has 12"),
-        (["--steps", "0"], "--count, --steps and --tokens start at 1"),
+        (["--prompt", "the", "--length", "3"], "its 3 tokens leave none of the 3 to write"),
+        (["--length", "13"], "13 tokens: the model has 12"),
+        (["--steps", "0"], "--count, --steps and --length start at 1"),
         (["--temperature", "0"], "--temperature 0: must be above 0"),
     ):
         assert cli.main([*sample, *wrong]) == 2

@@ -11,10 +11,10 @@ from gidd_jax.errors import InputError
 EXAMPLE = "gidd-jax evaluate runs/a --decode 1 5 10 20 81 --decode-boards 1000"
 DECODE = (1, 5, 10, 20, 81)
 SAMPLER_NUMBERS = (
-    ("steps", int, "calls of the model a sampler may make"),
-    ("cells", int, "cells a sampler may rewrite at a step"),
-    ("temperature", float, "of new digits in resample and remask"),
-    ("spread", float, "1: resample and remask draw the cells they rewrite; 0: the least trusted"),
+    ("steps", int, "N", "calls of the model a sampler may make"),
+    ("cells", int, "N", "cells a sampler may rewrite at a step"),
+    ("temperature", float, "X", "of new digits in resample and remask"),
+    ("spread", float, "X", "1: resample and remask draw the cells they rewrite; 0: the least trusted"),
 )
 
 
@@ -24,8 +24,10 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         return evaluate_text.run(parser, arguments, study)
     parser.add_argument("directory", type=pathlib.Path, metavar="DIR", help="a sweep, or an exported or imported model")
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="held-out boards [test]")
-    parser.add_argument("--data", help="measure on all boards of this file or bundled set instead")
-    parser.add_argument("--decode", type=int, nargs="+", default=DECODE, metavar="K", help=f"cells a pass {DECODE}")
+    parser.add_argument("--data", metavar="FILE", help="measure on all boards of this file or bundled set instead")
+    parser.add_argument(
+        "--decode", type=int, nargs="+", default=DECODE, metavar="K", help="cells a pass [1 5 10 20 81]"
+    )
     parser.add_argument("--decode-by", choices=("holding", "confidence"), help="what tells which cells come first")
     parser.add_argument("--decode-boards", type=int, metavar="N", help="boards decoded")
     parser.add_argument("--eval-boards", type=int, metavar="N", help="boards noised")
@@ -38,8 +40,8 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         metavar="NAME",
         help="k-pass, ancestral, resample, remask; NAME+oracle_holding, NAME+oracle_jump",
     )
-    for name, kind, help_ in SAMPLER_NUMBERS:
-        parser.add_argument(f"--sampler-{name}", type=kind, metavar=kind.__name__.upper(), help=help_)
+    for name, kind, shown, help_ in SAMPLER_NUMBERS:
+        parser.add_argument(f"--sampler-{name}", type=kind, metavar=shown, help=help_)
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write the table as parquet")
     args = parser.parse_args(arguments)
     if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):

@@ -16,8 +16,8 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("kind", choices=get_args(sudoku.Kind), help="easy ones as in the Kaggle set, or minimal ones")
     parser.add_argument("out", type=pathlib.Path, metavar="FILE", help="CSV file to write")
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="puzzles [1000]")
-    parser.add_argument("--box", default="3x3", help="rows x columns of a box: 2x2, 2x3 or 3x3 [3x3]")
-    parser.add_argument("--clues", help="exact number of given cells, or a range like 20-29")
+    parser.add_argument("--box", default="3x3", metavar="RxC", help="rows x columns of a box: 2x2, 2x3 or 3x3 [3x3]")
+    parser.add_argument("--clues", metavar="N|LOW-HIGH", help="exact number of given cells, or a range like 20-29")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same puzzles [0]")
     args = parser.parse_args(arguments)
     if args.out.is_dir():

@@ -17,7 +17,7 @@ EXAMPLE = "gidd-jax report runs/a runs/b --out a_and_b.html"
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Writes the page, whole or not at all, from the files of the sweeps alone."""
     parser.add_argument("directories", nargs="+", type=pathlib.Path, metavar="DIR", help="a finished sweep")
-    parser.add_argument("--dial", help="Hyper field on the horizontal axis [the one the sweep was made for]")
+    parser.add_argument("--dial", metavar="NAME", help="what stands on the horizontal axis [the dial of the sweep]")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="the page [report.html in the first DIR]")
     args = parser.parse_args(arguments)
     out = args.out or args.directories[0] / "report.html"

@@ -36,7 +36,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     )
     parser.add_argument("--steps", type=int, default=0, metavar="N", help="calls of the model [one a cell]")
     parser.add_argument(
-        "--k", type=int, metavar="K", help="cells a step [so many that the steps could visit each cell]"
+        "--cells", type=int, metavar="N", help="cells a step [so many that the steps could visit each cell]"
     )
     parser.add_argument(
         "--temperature", type=float, default=1.0, metavar="X", help="of new digits; 0: the likeliest [1]"
@@ -46,10 +46,10 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     )
     parser.add_argument("--iterations", type=int, default=0, metavar="N", help="passes of the stack [as in training]")
     parser.add_argument("--trace", action="store_true", help="print the cells that change at each step")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the starting digits and draws [0]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the starting digits and draws [0]")
     args = parser.parse_args(arguments)
-    if args.count < 1 or (args.k is not None and args.k < 1):
-        raise InputError("--k and --count start at 1")
+    if args.count < 1 or (args.cells is not None and args.cells < 1):
+        raise InputError("--cells and --count start at 1")
     flags.prepare_jax()
     import jax
 
@@ -75,7 +75,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     if any(swaps) and answer is None:
         raise InputError(f"--sampler {args.sampler}: an oracle needs boards with one answer")
     steps = question.shape[1] if sampler == "k-pass" or not args.steps else args.steps
-    how = dict(sampler=sampler, cells=args.k, swaps=swaps, history=steps if args.trace else 0)
+    how = dict(sampler=sampler, cells=args.cells, swaps=swaps, history=steps if args.trace else 0)
     walk = jax.jit(functools.partial(complete, config=config, data={"question": question}, **how))
     dials = final_couplings(hyper, config)
     found = walk(jax.random.key(args.seed), params, question=question, dials=dials, answer=answer)

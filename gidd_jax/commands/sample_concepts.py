@@ -16,14 +16,14 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         "--row", required=True, metavar="ID", help="first digits of its identity (gidd-jax export DIR lists)"
     )
     parser.add_argument("--text", nargs="+", required=True, metavar="TEXT", help="texts to encode")
-    parser.add_argument("--tokens", type=int, default=0, metavar="N", help="tokens to write [as many as are read]")
+    parser.add_argument("--length", type=int, default=0, metavar="N", help="tokens to write [as many as are read]")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="samples of each [1]")
     parser.add_argument("--steps", type=int, default=32, metavar="N", help="model calls of a diffusion decoder [32]")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="X", help="0: the likeliest tokens [0]")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws [0]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws [0]")
     args = parser.parse_args(arguments)
-    if min(args.count, args.steps) < 1 or args.tokens < 0 or not args.temperature >= 0:
-        raise InputError("--count and --steps start at 1, --tokens and --temperature at 0")
+    if min(args.count, args.steps) < 1 or args.length < 0 or not args.temperature >= 0:
+        raise InputError("--count and --steps start at 1, --length and --temperature at 0")
     flags.prepare_jax()
     import jax
 
@@ -36,7 +36,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     data = {"vocabulary": np.zeros((tokenizer.vocab_size, 0), np.uint8)}
     ids, valid = _rows(args.text, tokenizer, config.length)
     read = valid.sum(1)
-    count = np.minimum(args.tokens or read, config.length).astype(np.int32) * np.ones_like(read, np.int32)
+    count = np.minimum(args.length or read, config.length).astype(np.int32) * np.ones_like(read, np.int32)
 
     @jax.jit
     def written(key, params, ids, valid, count):

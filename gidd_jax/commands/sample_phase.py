@@ -24,7 +24,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         "--prompt", default="", metavar="TEXT", help=f"start of every sample; with {GAP} in it these gaps are filled"
     )
     parser.add_argument(
-        "--tokens", type=int, metavar="N", help="tokens in all [as in training, or no more than a prompt with gaps]"
+        "--length", type=int, metavar="N", help="tokens in all [as in training, or no more than a prompt with gaps]"
     )
     parser.add_argument("--count", type=int, default=4, metavar="N", help="samples [4]")
     parser.add_argument(
@@ -32,10 +32,10 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     )
     parser.add_argument("--steps", type=int, metavar="N", help="model calls [as in the sweep's evaluation]")
     parser.add_argument("--temperature", type=float, metavar="X", help="divides the logits [the row's]")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws [0]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws [0]")
     args = parser.parse_args(arguments)
-    if any(value is not None and value < 1 for value in (args.count, args.steps, args.tokens)):
-        raise InputError("--count, --steps and --tokens start at 1")
+    if any(value is not None and value < 1 for value in (args.count, args.steps, args.length)):
+        raise InputError("--count, --steps and --length start at 1")
     if args.temperature is not None and not args.temperature > 0:
         raise InputError(f"--temperature {args.temperature:g}: must be above 0")
     flags.prepare_jax()
@@ -61,7 +61,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     data, _ = phase.load(config)
     tokenizer = None if "source" in data else text_data.corpus(config).tokenizer
     mask = noise(data).mask_id
-    given = _given(args.prompt, tokenizer, args.tokens, config.length, mask)
+    given = _given(args.prompt, tokenizer, args.length, config.length, mask)
     how = phase_arms.arm(hyper, phase_arms.SAMPLERS[sampler])
 
     @jax.jit
@@ -95,7 +95,7 @@ def _given(prompt: str, tokenizer: Any, length: int | None, most: int, mask: int
     read = np.concatenate([np.concatenate([[mask], part]) for part in parts])[1:].astype(np.int32)
     length = length or (len(read) if len(parts) > 1 else most)
     if length > most:
-        raise InputError(f"{length} tokens: the model has {most}; give a shorter --prompt, or fewer --tokens")
+        raise InputError(f"{length} tokens: the model has {most}; give a shorter --prompt, or a smaller --length")
     ids = np.full(max(length, len(read)), mask, np.int32)
     ids[: len(read)] = read
     if len(ids) > length or not (ids == mask).any():

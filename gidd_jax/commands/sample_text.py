@@ -22,7 +22,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument(
         "--correct", type=int, default=64, metavar="N", help="most steps of self-correction; 0: none [64]"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws [0]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws [0]")
     args = parser.parse_args(arguments)
     if args.count < 1 or args.steps < 1 or args.correct < 0:
         raise InputError("--count and --steps start at 1, --correct at 0")
