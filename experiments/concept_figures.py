@@ -114,3 +114,33 @@ def by_masks(ax: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
     ax.tick_params(labelsize=8)
     ax.legend(fontsize=7, frameon=False)
     ax.spines[["top", "left"]].set_visible(False)
+
+
+def floor(table: pd.DataFrame, names: Sequence[str], counted: dict[str, float], seeds: int) -> Figure:
+    """Human similarity and topics by step, a line and band an objective; step 0 is the untrained encoder."""
+    shown = ("similarity", "similarity_centred", "topic")
+    figure = Figure(figsize=(12, 4.0), layout="constrained")
+    axes = figure.subplots(1, len(shown))
+    steps = sorted(table.loc[table["metric"] == "similarity", "step"].unique())
+    by = {step: measured(table, step) for step in steps}
+    for ax, metric in zip(axes, shown, strict=True):
+        for colour, name in zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7"), names, strict=False):
+            found = [mean_interval(by[step].xs(name, level="setting")[metric]) for step in steps]
+            ax.plot(steps, [each.mean for each in found], "o-", ms=3, color=colour, label=name)
+            low, high = [each.low for each in found], [each.high for each in found]
+            ax.fill_between(steps, low, high, color=colour, alpha=0.2, lw=0)
+        final = by[steps[-1]]
+        beside = {"majority": final["topic_majority"].iloc[0]} if metric == "topic" else {}
+        if metric == "similarity":
+            beside = {"words": final["similarity_bag_of_words"].iloc[0], "TF-IDF": final["similarity_tf_idf"].iloc[0]}
+            beside |= {"pieces": counted["counts"], "pieces, TF-IDF": counted["weighed"]}
+        for name, value in beside.items():
+            ax.axhline(value, color="0.5", ls=":", lw=1)
+            ax.text(steps[-1], value, name, fontsize=7, color="0.3", ha="right", va="bottom")
+        ax.set_xlabel("training step", fontsize=8.5)
+        ax.set_ylabel(MEASURES[metric], fontsize=8.5)
+        ax.tick_params(labelsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[-1].legend(fontsize=7, frameon=False, loc="lower right")
+    figure.suptitle(f"Agreement with people by training: mean and 95 % t interval over {seeds} seeds", fontsize=10)
+    return figure
