@@ -7,8 +7,9 @@ In ``concept_fixes`` and ``prefix_diffusion`` no encoder beat its untrained self
 little could be learnt. Here are 2,000 byte pairs (.50), 64 tokens, twice as many texts a step and more steps.
 
 Written down before the run, after two pilots of 200 and 300 steps on other seeds, in which similarity moved most behind
-the autoregressive decoder (.013 to .114; .096 to .135 and .145), less behind one asked by position alone. Seeds 0 to 3, each trained model beside itself before training (step 0 of the same row), so that differences are paired by
-seed; two-sided t at alpha = .05, Holm over the objectives:
+the autoregressive decoder (.013 to .114; .096 to .135 and .145), less behind one asked by position alone. Seeds 0 to 3,
+each trained model beside itself before training (step 0 of the same row), so that differences are paired by seed;
+two-sided t at alpha = .05, Holm over the objectives:
   floor        similarity (Lee-50, Pearson of cosines of mean concepts), trained less untrained: above 0. "Beats its
                floor" where the interval is above 0, p after Holm is below .05 and the mean gain is .03 or more
   centred      the same with the mean over the texts taken away, of both: above 0, and more than without
@@ -70,8 +71,8 @@ def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0
             tables.settings_table(table, list(OBJECTIVES)),
             tell(found),
             along(table),
-            f"Lee-50 by counts of the pieces that the encoder reads: {counted['counts']:.3f}; weighed by how rare they are "
-            f"in the training texts: {counted['weighed']:.3f} (Pearson)",
+            f"Lee-50 by counts of the pieces that the encoder reads: {counted['counts']:.3f}; weighed by how rare they "
+            f"are in the training texts: {counted['weighed']:.3f} (Pearson)",
         ]
     )
     files.write_text(out / "concept_floor.txt", told + "\n")
