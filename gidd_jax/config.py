@@ -36,7 +36,7 @@ class RunConfig:
     log_every: int = setting(0, "steps a training metric is averaged over (0: 10, or less to fit the others)")
     eval_every: int = setting(0, "steps between evaluations (0: a fifth of --steps)")
     checkpoint_every: int = setting(0, "steps between checkpoints (0: as --eval-every)", execution=True)
-    width: int = setting(0, "replicas vmapped together, fixed for the life of a sweep (0: 1 on a CPU, 32 else)")
+    width: int = setting(0, "replicas of a block, vmapped together; fixed for a sweep (0: 1 on a CPU, 32 else)")
     memory_limit: float = setting(0.0, "GiB a device may use; rows beyond it wait (0: what is free)", execution=True)
 
     def __post_init__(self) -> None:

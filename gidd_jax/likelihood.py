@@ -73,7 +73,7 @@ def elbo(
     draws: int = 1,
     reference: bool = False,
 ) -> SequenceNats:
-    """An unbiased estimate of each sequence's bound on -log p(x), from strata * draws + 1 calls of the model.
+    """An unbiased estimate of each sequence's bound on -log p(x), from strata * draws + 1 model calls.
 
         -log p(x) <= KL(q_1(.|x) || p_1) + int E_{z ~ q_t(.|x)} sum_cells elbo dt + E_{z ~ q_0(.|x)} -log p(x|z)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from gidd_jax import files
-from gidd_jax.config import RunConfig, setting
+from gidd_jax.config import Dial, RunConfig, setting
 from gidd_jax.errors import InputError
 from gidd_jax.types import Scalar, Tree
 
@@ -30,6 +30,21 @@ OPTIMIZERS = {
     ),
 }
 """b1, b2, eps -> the direction of an update, before rate and weight decay."""
+
+
+LearningRate = Annotated[float, Dial("1/step", 0, 10, "peak learning rate")]
+WeightDecay = Annotated[float, Dial("", 0, 10, "decoupled weight decay")]
+SecondMoment = Annotated[float, Dial("", 0, 0.99999, "decay of the second moment")]
+"""Dials of every study that learns, under the names that ``OptimHyper`` has."""
+
+
+class OptimHyper(NamedTuple):
+    """The dials of a study that learns and has none of its own."""
+
+    seed: Annotated[int, Dial("", 0, 2**31 - 1, "parameters, data, noise; paired settings share it")] = 0
+    learning_rate: LearningRate = 1e-3
+    weight_decay: WeightDecay = 0.0
+    b2: SecondMoment = 0.99
 
 
 @dataclasses.dataclass(frozen=True)

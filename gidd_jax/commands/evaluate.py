@@ -11,7 +11,7 @@ from gidd_jax.errors import InputError
 EXAMPLE = "gidd-jax evaluate runs/a --decode 1 5 10 20 81 --decode-boards 1000"
 DECODE = (1, 5, 10, 20, 81)
 SAMPLER_NUMBERS = (
-    ("steps", int, "N", "calls of the model a sampler may make"),
+    ("steps", int, "N", "model calls a sampler may make"),
     ("cells", int, "N", "cells a sampler may rewrite at a step"),
     ("temperature", float, "X", "of new digits in resample and remask"),
     ("spread", float, "X", "1: resample and remask draw the cells they rewrite; 0: the least trusted"),

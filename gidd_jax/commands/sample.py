@@ -34,7 +34,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         metavar="NAME",
         help="k-pass, ancestral, resample, remask; NAME+oracle_... [k-pass]",
     )
-    parser.add_argument("--steps", type=int, default=0, metavar="N", help="calls of the model [one a cell]")
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help="model calls [one a cell]")
     parser.add_argument(
         "--cells", type=int, metavar="N", help="cells a step [so many that the steps could visit each cell]"
     )

@@ -18,7 +18,7 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     )
     parser.add_argument("--prompt", default="", metavar="TEXT", help="text that every sample starts with")
     parser.add_argument("--count", type=int, default=4, metavar="N", help="samples [4]")
-    parser.add_argument("--steps", type=int, default=64, metavar="N", help="steps of ancestral sampling [64]")
+    parser.add_argument("--steps", type=int, default=64, metavar="N", help="model calls of ancestral sampling [64]")
     parser.add_argument(
         "--correct", type=int, default=64, metavar="N", help="most steps of self-correction; 0: none [64]"
     )

@@ -11,7 +11,7 @@ from gidd_jax.types import Tree
 
 
 class Walk(NamedTuple):
-    """Boards, the calls of the model each of them used, and what every step started from (for ``history`` steps)."""
+    """Boards, the model calls each of them used, and what every step started from (for ``history`` steps)."""
 
     board: Integer[Array, "B S"]
     calls: Int[Array, "B"]

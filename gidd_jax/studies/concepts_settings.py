@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 from gidd_jax import files
 from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.errors import InputError
+from gidd_jax.optim import LearningRate, SecondMoment, WeightDecay
 from gidd_jax.studies.text_settings import SourceConfig
 
 ALL = 1_000_000
@@ -52,9 +53,9 @@ class Hyper(NamedTuple):
     reg_start: Annotated[float, Dial("steps", 0, 2**31, "step at which the regularisers begin")] = 0.0
     reg_warmup: Annotated[float, Dial("steps", 0, 2**31, "steps in which they reach their weight")] = 0.0
     kendall_gal: Annotated[float, Dial("", 0, 1, "1: learned weights for the task and each regulariser in use")] = 0.0
-    learning_rate: Annotated[float, Dial("1/step", 0, 10, "peak learning rate")] = 3e-4
-    weight_decay: Annotated[float, Dial("", 0, 10, "decoupled weight decay")] = 0.01
-    b2: Annotated[float, Dial("", 0, 0.99999, "decay of the second moment")] = 0.999
+    learning_rate: LearningRate = 3e-4
+    weight_decay: WeightDecay = 0.01
+    b2: SecondMoment = 0.999
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.errors import InputError
+from gidd_jax.optim import LearningRate, SecondMoment, WeightDecay
 from gidd_jax.studies.text_settings import TextConfig
 
 MIXES = {"log_snr": ("shift", "scale"), "hybrid": ("p_uniform", "gamma")}
@@ -25,9 +26,9 @@ class Hyper(NamedTuple):
     is_weight: Annotated[float, Dial("", 0, 1e3, "weight of the Itakura-Saito term beside KL")] = 1.0
     min_weight: Annotated[float, Dial("", 0, 1e6, "least weight of a cell (dynamic, paper, clip)")] = 0.0
     max_weight: Annotated[float, Dial("", 0, 1e6, "greatest weight of a cell (dynamic, paper, clip)")] = 2.0
-    learning_rate: Annotated[float, Dial("1/step", 0, 10, "peak learning rate")] = 1e-3
-    weight_decay: Annotated[float, Dial("", 0, 10, "decoupled weight decay")] = 0.0
-    b2: Annotated[float, Dial("", 0, 0.99999, "decay of the second moment")] = 0.99
+    learning_rate: LearningRate = 1e-3
+    weight_decay: WeightDecay = 0.0
+    b2: SecondMoment = 0.99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Config(TextConfig):
     eval_sequences: int = setting(64, "held-out sequences of an evaluation")
     strata: int = setting(32, "noise levels at which a sequence is seen in an evaluation")
     samples: int = setting(32, "sequences sampled in an evaluation (0: none)")
-    sample_steps: int = setting(64, "steps of ancestral sampling")
+    sample_steps: int = setting(64, "model calls of ancestral sampling")
     correct_steps: int = setting(64, "most steps of self-correction after it (0: none)")
     correct_temperature: float = setting(0.1, "temperature of the changes self-correction proposes")
     dial: str = setting("", "what --coupling moves (default: shift, or p_uniform for hybrid)")

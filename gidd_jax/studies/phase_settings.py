@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.errors import InputError
+from gidd_jax.optim import LearningRate, SecondMoment, WeightDecay
 from gidd_jax.studies.text_settings import TextConfig
 
 
@@ -20,9 +21,9 @@ class Hyper(NamedTuple):
     lo: Annotated[float, Dial("", 0, 2, "sampling: the pace at R = 0, 1 is even")] = 0.8
     agreement: Annotated[float, Dial("", 0, 1000, "sampling: weight of log(1/2 + R/2) in the order")] = 1.0
     temperature: Annotated[float, Dial("", 1e-3, 100, "sampling: divides the logits")] = 1.0
-    learning_rate: Annotated[float, Dial("1/step", 0, 10, "peak learning rate")] = 1e-3
-    weight_decay: Annotated[float, Dial("", 0, 10, "decoupled weight decay")] = 0.0
-    b2: Annotated[float, Dial("", 0, 0.99999, "decay of the second moment")] = 0.99
+    learning_rate: LearningRate = 1e-3
+    weight_decay: WeightDecay = 0.0
+    b2: SecondMoment = 0.99
 
 
 @dataclasses.dataclass(frozen=True)

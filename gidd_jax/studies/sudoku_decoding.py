@@ -72,7 +72,7 @@ def decoded(
 ) -> Metrics:
     """Puzzle and cell accuracy, mean violations: ``@k`` for each k of ``config.decode``, and ``@sampler``.
 
-    A sampler also tells the calls of the model a board took. All start from one key: the same digits, and the same
+    A sampler also tells the model calls a board took. All start from one key: the same digits, and the same
     draws with and without an oracle. Consumes ``key``.
     """
     boards, passes = (params, config, data, question, dials), sorted({min(k, question.shape[1]) for k in config.decode})

@@ -11,7 +11,7 @@ from gidd_jax.types import PRNGKey
 
 
 class Task(NamedTuple):
-    """What every sampler is given. ``steps``: calls of the model; ``cells``: how many cells each may rewrite (traced).
+    """What every sampler is given. ``steps``: model calls; ``cells``: how many cells each may rewrite (traced).
 
     ``select``: "holding", or "confidence" where the jump alone decides; ``wrong``: what the holding head learnt.
     """

@@ -8,7 +8,7 @@ from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.data.sudoku.bundle import NAMES as BUNDLED
 from gidd_jax.errors import InputError
 from gidd_jax.models import two_head
-from gidd_jax.optim import OptimConfig
+from gidd_jax.optim import LearningRate, OptimConfig, SecondMoment, WeightDecay
 from gidd_jax.studies import sudoku_samplers
 
 
@@ -37,9 +37,9 @@ class Hyper(NamedTuple):
         int, Dial("steps", 0, 2**31 - 1, "step at which the holding head (its tower) stops; 0: never")
     ] = 0
     trunk_until: Annotated[int, Dial("steps", 0, 2**31 - 1, "step at which the trunk stops; 0: never")] = 0
-    learning_rate: Annotated[float, Dial("1/step", 0, 10, "peak learning rate of Adam")] = 1e-3
-    weight_decay: Annotated[float, Dial("", 0, 10, "decoupled weight decay (AdamW)")] = 0.0
-    b2: Annotated[float, Dial("", 0, 0.99999, "decay of Adam's second moment")] = 0.999
+    learning_rate: LearningRate = 1e-3
+    weight_decay: WeightDecay = 0.0
+    b2: SecondMoment = 0.999
     tier: Annotated[int, Dial("", 0, 1000, "tier of boards trained and evaluated on; 0: all")] = 0
     first_tier: Annotated[int, Dial("", 0, 1000, "tier of boards trained on before")] = 0
     first_steps: Annotated[int, Dial("steps", 0, 2**31 - 1, "steps on first_tier before the row's own; 0: none")] = 0
@@ -75,7 +75,7 @@ class Config(OptimConfig):
     gated: bool = setting(False, "two passes joined by the soft gate")
     gate_stop: bool = setting(True, "no gradient through the gate into the holding head")
     iterations: int = setting(1, "weight-shared passes of the stack, each supervised")
-    d_model: int = setting(128, "width")
+    d_model: int = setting(128, "width of the model")
     layers: int = setting(4, "layers")
     heads: int = setting(4, "attention heads")
     d_ff: int = setting(0, "width of the feed-forward layer (0: 4 d_model)")
@@ -89,7 +89,7 @@ class Config(OptimConfig):
     decode: tuple[int, ...] = setting((10, 81), "cells committed a pass, for each decoding")
     decode_by: str = setting("holding", "which cells are committed first", choices=("holding", "confidence"))
     samplers: tuple[str, ...] = setting((), "samplers measured besides: k-pass, ancestral, resample, remask; +ORACLE")
-    sampler_steps: int = setting(0, "calls of the model a sampler may make (0: one a cell)")
+    sampler_steps: int = setting(0, "model calls a sampler may make (0: one a cell)")
     sampler_cells: int = setting(0, "cells a sampler may rewrite at a step (0: all in sampler_steps)")
     sampler_temperature: float = setting(1.0, "temperature of new digits in resample and remask; 0: the likeliest")
     sampler_spread: float = setting(1.0, "1: resample and remask draw the cells they rewrite; 0: the least trusted")

@@ -7,7 +7,7 @@ from gidd_jax import files
 from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.errors import InputError
 from gidd_jax.models import dit_image
-from gidd_jax.optim import OptimConfig
+from gidd_jax.optim import LearningRate, OptimConfig, SecondMoment, WeightDecay
 
 BUNDLED = ("digits", "synthetic")
 
@@ -19,9 +19,9 @@ class Hyper(NamedTuple):
     g: Annotated[float, Dial("", 0, 1, "coupling of the pairs measured after training, which it leaves alone")] = 0.0
     sigma: Annotated[float, Dial("", 0, 1, "how far apart a pair starts: 0 together, 1 independent")] = 0.5
     eta: Annotated[float, Dial("", 0, 1, "noise of the sampler: 0 none, 1 that of DDPM")] = 1.0
-    learning_rate: Annotated[float, Dial("1/step", 0, 10, "peak learning rate")] = 2e-3
-    weight_decay: Annotated[float, Dial("", 0, 10, "decoupled weight decay")] = 0.0
-    b2: Annotated[float, Dial("", 0, 0.99999, "decay of the second moment")] = 0.99
+    learning_rate: LearningRate = 2e-3
+    weight_decay: WeightDecay = 0.0
+    b2: SecondMoment = 0.99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Config(OptimConfig):
     drop_class: float = setting(0.1, "share of training images shown without their class")
     patch: int = setting(2, "pixels a side of a patch")
     layers: int = setting(8, "layers")
-    d_model: int = setting(64, "width")
+    d_model: int = setting(64, "width of the model")
     heads: int = setting(4, "attention heads")
     dtype: str = setting("float32", "type of matrix products in training", choices=("float32", "bfloat16"))
     eval_images: int = setting(128, "held-out images of an evaluation")
     pairs: int = setting(16, "pairs measured after training")
-    sample_steps: int = setting(50, "steps of the sampler, of 1000")
+    sample_steps: int = setting(50, "model calls of the sampler, of 1000 steps")
     forks: int = setting(11, "intervention times, evenly from no step to all of them")
     kind: str = setting("", "class of the pairs, a number (default: none given)")
     noise: str = setting("independent", "noise of a pair while it is coupled", choices=("independent", "shared"))

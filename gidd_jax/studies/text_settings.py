@@ -31,7 +31,7 @@ class SourceConfig(OptimConfig):
     limit: int = setting(0, "keep the first so many characters (0: all)")
     length: int = setting(64, "tokens of a sequence")
     batch: int = setting(32, "sequences a step")
-    d_model: int = setting(64, "width")
+    d_model: int = setting(64, "width of the model")
     heads: int = setting(4, "attention heads")
     dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
 
