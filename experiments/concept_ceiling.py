@@ -7,7 +7,6 @@ The transformer of the language study under pure masks, of the width, text, toke
 the untrained model: similarity with human scores and the topic probe, as the concept study measures them.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import pandas as pd
 
 from experiments.concept_fixes import PRESETS, RATES
+from experiments.concept_runs import parser
 from gidd_jax import export, files, geometry, progress, sweep
 from gidd_jax.analysis import mean_interval
 from gidd_jax.commands import flags
@@ -112,11 +112,4 @@ def tell(found: pd.DataFrame, table: pd.DataFrame, config: language.Config) -> s
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/concept_ceiling"))
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
-    parser.add_argument("--quiet", action="store_true")
-    given = parser.parse_args()
-    sys.exit(main(given.out, given.preset, given.seeds, given.quiet, given.steps))
+    sys.exit(main(**vars(parser(__doc__, "concept_ceiling", PRESETS).parse_args())))

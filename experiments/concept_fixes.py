@@ -23,12 +23,12 @@ Written down before any run, at alpha = .05 over seeds (two-sided t on a contras
 Ranks are told uncentred, as the source has them, and centred: one vector shared by all concepts moves only the first.
 """
 
-import argparse
 import itertools
 import pathlib
 import sys
 
 from experiments import concept_figures as figures
+from experiments import concept_runs
 from experiments import concept_tables as tables
 from gidd_jax import files, progress, sweep
 from gidd_jax.commands import flags
@@ -84,8 +84,8 @@ PRESETS = {
 RATES = {"tiny": 2e-3, "small": 1e-3, "paper": 3e-4}
 
 
-def rows(preset: str, seeds: int, arms: list[str]) -> tuple[dict[str, list], list[str]]:
-    """Columns of dials, and the name of each row's setting: "depth+elbo", "-" for none, or an arm's."""
+def rows(preset: str, seeds: int, arms: list[str]) -> tuple[concepts.Hyper, list[str]]:
+    """Factorial and arms x seeds, and the name of each row's setting: "depth+elbo", "-" for none, or an arm's."""
     steps, named = PRESETS[preset]["steps"], {}
     for which in itertools.product((0, 1), repeat=len(FIXES)):
         chosen = [name for name, on in zip(FIXES, which, strict=True) if on]
@@ -93,15 +93,11 @@ def rows(preset: str, seeds: int, arms: list[str]) -> tuple[dict[str, list], lis
             dial: value for name, on in zip(FIXES, which, strict=True) for dial, value in FIXES[name][on].items()
         }
     named |= {name: ARMS[name] for name in arms}
-    settings = []
-    for dials in named.values():
-        full = {"learning_rate": RATES[preset], **SOURCE, **dials}
-        settings.append(full | {name: full.get(name, 0.0) * steps for name in ("reg_start", "reg_warmup")})
-    columns = sorted({name for setting in settings for name in setting})
-    usual = concepts.Hyper()._asdict()
-    made = {name: [each.get(name, usual[name]) for each in settings for _ in range(seeds)] for name in columns}
-    made["seed"] = [seed for _ in settings for seed in range(seeds)]
-    return made, [name for name in named for _ in range(seeds)]
+    shares = {"reg_start": 0.0, **SOURCE}
+    for name, dials in named.items():
+        full = shares | dials
+        named[name] = full | {dial: full[dial] * steps for dial in ("reg_start", "reg_warmup")}
+    return concept_runs.rows(named, seeds, learning_rate=RATES[preset])
 
 
 def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0, arms: list[str] | None = None) -> int:
@@ -111,8 +107,7 @@ def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0
     steps = steps or PRESETS[preset]["steps"]
     PRESETS[preset] |= {"steps": steps, "eval_every": steps}
     config = concepts.Config(**PRESETS[preset], schedule="cosine", warmup=min(100, steps // 10), clip=1.0)
-    columns, names = rows(preset, seeds, arms)
-    hypers = sweep.rows(concepts, **columns)
+    hypers, names = rows(preset, seeds, arms)
     result = sweep.run(concepts, [(config, hypers)], out, progress.quiet if quiet else progress.bar)
     table = tables.named(result.table, hypers, names)
     effects = tables.effects(table, tuple(FIXES))
@@ -129,12 +124,6 @@ def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/concept_fixes"))
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
-    parser.add_argument("--arms", nargs="*", choices=tuple(ARMS), help="arms beside the factorial [all]")
-    parser.add_argument("--quiet", action="store_true")
-    given = parser.parse_args()
-    sys.exit(main(given.out, given.preset, given.seeds, given.quiet, given.steps, given.arms))
+    made = concept_runs.parser(__doc__, "concept_fixes", PRESETS)
+    made.add_argument("--arms", nargs="*", choices=tuple(ARMS), help="arms beside the factorial [all]")
+    sys.exit(main(**vars(made.parse_args())))

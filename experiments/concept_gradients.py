@@ -7,7 +7,6 @@ The note derives, from how many positions have a loss, that a concept gets 83 ti
 d concept, of a text and concept, before training (where all objectives stand on the same weights) and after some steps.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -15,6 +14,7 @@ import pandas as pd
 
 from experiments import concept_tables as tables
 from experiments.concept_fixes import PRESETS, RATES
+from experiments.concept_runs import parser, rows
 from gidd_jax import files, progress, sweep
 from gidd_jax.analysis import mean_interval
 from gidd_jax.commands import flags
@@ -32,19 +32,17 @@ OBJECTIVES = {
 """Objective -> (dials, the note's relative signal)."""
 
 
-def main(out: pathlib.Path, preset: str, seeds: int, steps: int, quiet: bool) -> int:
-    """Measures, tells -> exit status 0."""
+def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0) -> int:
+    """Measures, tells -> exit status 0. ``steps``: training steps before the second look, 200 where it is 0."""
     flags.prepare_jax()
+    steps = steps or 200
     config = concepts.Config(
         **PRESETS[preset] | {"encoder_layers": 2, "steps": steps, "eval_every": steps}, warmup=10, clip=1.0
     )
-    usual = concepts.Hyper()._asdict() | START | {"learning_rate": RATES[preset]}
-    fields = sorted({name for dials, _ in OBJECTIVES.values() for name in dials} | START.keys() | {"learning_rate"})
-    columns = {n: [d.get(n, usual[n]) for d, _ in OBJECTIVES.values() for _ in range(seeds)] for n in fields}
-    columns["seed"] = [seed for _ in OBJECTIVES for seed in range(seeds)]
-    hypers = sweep.rows(concepts, **columns)
+    settings = {name: dials for name, (dials, _) in OBJECTIVES.items()}
+    hypers, names = rows(settings, seeds, learning_rate=RATES[preset], **START)
     result = sweep.run(concepts, [(config, hypers)], out, progress.quiet if quiet else progress.bar)
-    table = tables.named(result.table, hypers, [name for name in OBJECTIVES for _ in range(seeds)])
+    table = tables.named(result.table, hypers, names)
     told = tell(table, steps, seeds)
     files.write_text(out / "concept_gradients.txt", told + "\n")
     tables.by_seed(table).to_csv(out / "concept_gradients.csv", index=False, float_format="%.5g")
@@ -74,11 +72,4 @@ def tell(table: pd.DataFrame, steps: int, seeds: int) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/concept_gradients"))
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=200, help="training steps before the second look [200]")
-    parser.add_argument("--quiet", action="store_true")
-    given = parser.parse_args()
-    sys.exit(main(given.out, given.preset, given.seeds, given.steps, given.quiet))
+    sys.exit(main(**vars(parser(__doc__, "concept_gradients", PRESETS).parse_args())))

@@ -18,7 +18,6 @@ Written down before any run, paired by seed, two-sided t at alpha = .05, Holm ov
 The bound of an autoregressive model is its -log p; that of diffusion is above -log p by what is lost in the bound.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -28,6 +27,7 @@ from experiments import concept_figures as figures
 from experiments import concept_tables as tables
 from experiments.concept_fixes import PRESETS as FIXES_PRESETS
 from experiments.concept_fixes import RATES
+from experiments.concept_runs import parser, rows
 from gidd_jax import files, progress, sweep
 from gidd_jax.analysis import holm, paired_interval
 from gidd_jax.commands import flags
@@ -56,14 +56,8 @@ def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0
         warmup=min(100, steps // 10),
         clip=1.0,
     )
-    settings = {name: dials for name, dials in DECODERS.items()}
-    settings |= {f"{name}, no channel": dials | {"channel": 0.0} for name, dials in DECODERS.items()}
-    usual = concepts.Hyper()._asdict() | {"learning_rate": RATES[preset]}
-    fields = sorted({field for dials in settings.values() for field in dials} | {"learning_rate"})
-    columns = {name: [s.get(name, usual[name]) for s in settings.values() for _ in range(seeds)] for name in fields}
-    columns["seed"] = [seed for _ in settings for seed in range(seeds)]
-    names = [name for name in settings for _ in range(seeds)]
-    hypers = sweep.rows(concepts, **columns)
+    settings = DECODERS | {f"{name}, no channel": dials | {"channel": 0.0} for name, dials in DECODERS.items()}
+    hypers, names = rows(settings, seeds, learning_rate=RATES[preset])
     result = sweep.run(concepts, [(config, hypers)], out, progress.quiet if quiet else progress.bar)
     table = tables.named(result.table, hypers, names)
     found = contrasts(table)
@@ -118,11 +112,4 @@ def tell(found: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/prefix_diffusion"))
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
-    parser.add_argument("--quiet", action="store_true")
-    given = parser.parse_args()
-    sys.exit(main(given.out, given.preset, given.seeds, given.quiet, given.steps))
+    sys.exit(main(**vars(parser(__doc__, "prefix_diffusion", PRESETS).parse_args())))
