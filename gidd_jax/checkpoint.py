@@ -1,7 +1,8 @@
 """Any pytree <-> a directory on disk, written whole or not at all, and never trusted unread.
 
 Orbax writes the arrays; beside them stand ``meta.json`` and a sha256 of every file. A checkpoint is committed by one
-rename, so a kill at any instant leaves the previous ones and a temporary folder that the next start removes.
+rename, so a kill at any instant leaves the previous ones and a temporary folder that the next start removes. Orbax is
+imported by whoever writes or reads first, so that no first step waits for it.
 """
 
 import errno
@@ -17,7 +18,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gidd_jax.errors import InputError
@@ -117,6 +117,8 @@ def restore(path: pathlib.Path, like: Tree) -> Tree:
 
     Raises InputError where it does not fit: Orbax itself would cast a dtype silently.
     """
+    import orbax.checkpoint as ocp
+
     with _checkpointer() as reader:
         try:
             state = reader.restore((path / "state").absolute(), args=ocp.args.PyTreeRestore(like, _on_host(like)))
@@ -132,6 +134,8 @@ def restore(path: pathlib.Path, like: Tree) -> Tree:
 
 def restore_raw(path: pathlib.Path) -> dict[str, Any]:
     """The state at ``path`` as nested dicts of arrays, whatever types it had."""
+    import orbax.checkpoint as ocp
+
     with _checkpointer() as reader:
         saved = reader.metadata((path / "state").absolute()).item_metadata.tree
         return reader.restore((path / "state").absolute(), args=ocp.args.PyTreeRestore(saved, _on_host(saved)))
@@ -144,6 +148,8 @@ def sum_of(path: pathlib.Path) -> str:
 
 def _save_state(path: pathlib.Path, state: Tree) -> None:
     """Orbax' save; what fails in it is one OSError: its threads would tell it too, in pages, and again as they end."""
+    import orbax.checkpoint as ocp
+
     loggers = [logging.getLogger(name) for name in ("absl", "concurrent.futures")]
     levels, hook = [logger.level for logger in loggers], sys.unraisablehook
     for logger in loggers:
@@ -168,8 +174,10 @@ def _sums(path: pathlib.Path) -> dict[str, str]:
     return {str(p.relative_to(path)): sum_of(p) for p in files}
 
 
-def _checkpointer() -> ocp.Checkpointer:
+def _checkpointer() -> Any:
     """Orbax for this process alone: hosts under ``jax.distributed`` write rows of their own and never wait."""
+    import orbax.checkpoint as ocp
+
     if jax.process_count() == 1:
         return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
     here = jax.process_index()
@@ -199,4 +207,6 @@ def _savable(leaf: Any) -> Any:
 
 
 def _on_host(tree: Tree) -> Tree:
+    import orbax.checkpoint as ocp
+
     return jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)

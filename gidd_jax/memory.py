@@ -33,11 +33,7 @@ def rows_at_once(config: Any, place: Layout, call: Any, replicas: Tree) -> int:
     A call needs temporaries and data, whatever the rows, and the state of its blocks (``replicas``, as shapes).
     ``call`` is the compiled ``advance``. Raises InputError where not even one block fits.
     """
-    analysis = call.memory_analysis()
-    available = limit(config, place.mesh.devices.flat[0])
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(replicas)) / place.mesh.size
-    inputs = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    total = analysis.temp_size_in_bytes + inputs
+    available, total, state = _needs(config, place, call, replicas)
     if total <= available:
         return place.rows
     per_block = state / place.per_device
@@ -54,3 +50,17 @@ def rows_at_once(config: Any, place: Layout, call: Any, replicas: Tree) -> int:
         file=sys.stderr,
     )
     return most
+
+
+def spare(config: Any, place: Layout, call: Any, replicas: Tree) -> bool:
+    """Whether the state of all rows fits once more beside a call."""
+    available, total, state = _needs(config, place, call, replicas)
+    return total + state <= available
+
+
+def _needs(config: Any, place: Layout, call: Any, replicas: Tree) -> tuple[float, float, float]:
+    """Bytes of a device: those there are, those of a call with all it works on, and those of the state among them."""
+    analysis = call.memory_analysis()
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(replicas)) / place.mesh.size
+    inputs = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return limit(config, place.mesh.devices.flat[0]), float(analysis.temp_size_in_bytes + inputs), state

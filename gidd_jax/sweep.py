@@ -4,6 +4,7 @@ The host only decides when: it dispatches calls of the compiled programs, reads 
 states to a writer thread at checkpoints. What comes out depends on the rows alone.
 """
 
+import concurrent.futures
 import dataclasses
 import itertools
 import os
@@ -225,6 +226,7 @@ class _Job(NamedTuple):
     hypers: Any
     data: Tree
     compile_seconds: float = 0.0
+    spare: bool = False  # whether the state fits twice
 
 
 def _prepare(study: Any, config: Any, hypers: Any, data: Tree, devices: Sequence[jax.Device]) -> _Job:
@@ -257,7 +259,11 @@ def _enrol(
     replicas = jax.eval_shape(job.edges.start, job.place.counts, job.hypers, job.data)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     placed = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=job.place.sharding), replicas)
-    call = job.edges.advance.lower(job.place.counts, placed, job.hypers, job.data, step, step).compile()
+    lowered = job.edges.advance.lower(job.place.counts, placed, job.hypers, job.data, step, step)
+    with concurrent.futures.ThreadPoolExecutor(1) as aside:
+        compiling = aside.submit(lowered.compile)
+        begin = job.edges.start.lower(job.place.counts, job.hypers, job.data).compile()
+        call = compiling.result()
     seconds = round(time.monotonic() - start, 3)
     most = memory.rows_at_once(config, job.place, call, replicas)
     mine = f"{group}-{len(cohorts)}"
@@ -267,7 +273,8 @@ def _enrol(
             cohorts.append(ledger.new_cohort(f"{group}-{len(cohorts)}", part, host))
     if most < len(shares[0]):
         return {}
-    return {mine: job._replace(edges=job.edges._replace(advance=call), compile_seconds=seconds)}
+    edges, spare = job.edges._replace(start=begin, advance=call), memory.spare(config, job.place, call, replicas)
+    return {mine: job._replace(edges=edges, compile_seconds=seconds, spare=spare)}
 
 
 def _train(
@@ -279,25 +286,31 @@ def _train(
     if step >= config.steps:
         return writer.states(replicas)
 
-    def evaluate(split: int) -> None:
-        found = edges.evaluate(counts, (replicas, job.hypers), job.data, jnp.int32(split))
+    def evaluate(split: int, replicas: Replica) -> None:
+        found = edges.evaluate(counts, (replicas, job.hypers), job.data, np.int32(split))
         writer.evaluated(step, study.splits[split], found)
 
     with progress(config.steps * per_step, study.unit) as bar, writer:
         bar.update(step * per_step)
         bar.note(f"step {step}/{config.steps}, compiling")
-        if step == 0:
-            evaluate(0)
+        if step == 0 and not job.spare:
+            evaluate(0, replicas)
         pace, behind, start, first = _Pace(), (None, 0), time.monotonic(), step
         while step < config.steps:
             slots = (step // config.log_every + pace.slots) * config.log_every
             last = min(slots, _next(step, config.eval_every), _next(step, config.checkpoint_every), config.steps)
-            replicas, sums = edges.advance(counts, replicas, job.hypers, job.data, jnp.int32(step), jnp.int32(last))
+            replicas, sums = edges.advance(counts, replicas, job.hypers, job.data, np.int32(step), np.int32(last))
+            if step == 0 and job.spare:
+                # The first steps do not wait for it to compile. They took the rows they began with: here are the same.
+                jax.block_until_ready(sums)
+                compiling = time.monotonic()
+                evaluate(0, edges.start(counts, job.hypers, job.data))
+                start += time.monotonic() - compiling
             writer.advanced(step, last, sums)
             done, step = last - step, last
             if step % config.eval_every == 0 or step == config.steps:
                 for split in range(len(study.splits) if step == config.steps else 1):
-                    evaluate(split)
+                    evaluate(split, replicas)
             # Wait for the call before this one only: the device always has the next one queued.
             jax.block_until_ready(behind[0])
             bar.update(behind[1] * per_step)

@@ -151,6 +151,18 @@ def test_rows_that_do_not_fit_wait_and_come_out_the_same(capsys):
         sweep.run(STUDY, [(Config(**{**CONFIG.__dict__, "memory_limit": 1e-9}), hypers)])
 
 
+def test_steps_wait_for_the_first_evaluation_only_where_a_second_state_has_no_room():
+    hypers, devices = sweep.grid(STUDY, seed=range(3), coupling=[0.0, 1.0]), jax.devices()[:1]
+    tight = Config(**{**CONFIG.__dict__, "memory_limit": needed(6) * 1.00001})
+    data, _ = STUDY.load(CONFIG)
+    for config, room in ((CONFIG, True), (tight, False)):
+        settings = sweep.resolved(config, None, "cpu")
+        (job,) = sweep._enrol(STUDY, settings, [], "g0", hypers, data, devices, 1).values()
+        assert job.spare == room
+    tables = [sweep.run(STUDY, [(config, hypers)], devices=devices).table for config in (CONFIG, tight)]
+    assert tables[0].equals(tables[1])
+
+
 def needed(rows):
     """GiB that the training call of so many rows asks for."""
     place, edges, replicas, hypers, data = compiled(rows, jax.devices()[:1])

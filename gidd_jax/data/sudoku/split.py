@@ -9,7 +9,7 @@ from gidd_jax.data.sudoku.board import Box
 from gidd_jax.data.sudoku.boards import Boards
 from gidd_jax.errors import InputError
 
-CHUNK = 1 << 16
+CHUNK = 1 << 13
 """Grids worked on at once, so that the steps stay in the cache."""
 
 
