@@ -41,29 +41,46 @@ def test_the_examples_of_docstrings_are_true():
     assert found >= set(WITH_EXAMPLES)
 
 
-def test_the_study_of_the_documents_runs_and_learns(tmp_path, monkeypatch):
+def blocks(path):
+    return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.S)
+
+
+def run(code, space, steps):
+    """Python of a document with fewer steps, enough to see a loss fall."""
+    exec(compile(code.replace("steps=300", f"steps={steps}"), "document", "exec"), space)
+
+
+def told(table, by):
+    return table.query("metric == 'told'").groupby(by)["value"].mean()
+
+
+def test_the_study_of_the_readme_runs_and_learns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "own_study.md").read_text(), re.S).group(1)
-    space = {"__name__": "own_study"}
-    # A sixth of the steps is enough to see it fall.
-    exec(compile(code.replace("steps=300", "steps=50"), "own_study.md", "exec"), space)
-    told = space["table"].query("metric == 'told'").groupby("step")["value"]
-    first, last = told.mean().iloc[[0, -1]]
+    _, code = blocks("README.md")
+    assert sum(bool(line) for line in code.splitlines()) <= 35
+    space = {"__name__": "readme"}
+    run(code, space, steps=50)
+    first, *_, last = told(space["table"].query("learning_rate > 0.009"), "step")
     assert 2.0 < first < 2.7 and last < first / 2
-    assert told.size().iloc[-1] == 8
+    assert space["table"].query("metric == 'bound'")["row"].nunique() == 8
 
 
 @pytest.mark.slow
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+def test_the_other_python_of_readme_and_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) == 2
-    for block in blocks:
-        space = {"__name__": "readme"}
-        exec(compile(block.replace("steps=300", "steps=20"), "README.md", "exec"), space)
-        train_loss = space["result"].table.query("metric == 'loss' and split == 'train'")
-        assert len(train_loss["row"].unique()) == len(space["hypers"].seed)
-    sizes = space["result"].table.query("metric == 'size'").groupby("row")["value"]
+    first, own = blocks("README.md")
+    space = {"__name__": "readme"}
+    run(first, space, steps=20)
+    train_loss = space["result"].table.query("metric == 'loss' and split == 'train'")
+    assert len(train_loss["row"].unique()) == len(space["hypers"].seed) == 12
+    run(own, space, steps=10)
+    dial, sparse = blocks("docs/own_study.md")
+    run(dial, space, steps=50)
+    assert told(space["table"], ["group", "focus"]).shape == (4,)
+    falls = told(space["table"], "step")
+    assert 2.0 < falls.iloc[0] < 3.5 and falls.iloc[-1] < falls.iloc[0] / 1.5
+    run(sparse, space, steps=20)
+    sizes = space["sizes"].query("metric == 'size'").groupby("row")["value"]
     assert len(sizes) == 8 and (sizes.count() >= 2).all() and (sizes.min() > 100).all()
 
 
