@@ -55,7 +55,12 @@ FLAT = 1e-9
 # Okabe and Ito's colours, told apart under every common colour blindness.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 100
 STROKES = ("-", "--", ":", "-.") * 100
-REFERENCES = {"untrained": ("0.5", "untrained model"), "oracle": ("black", "oracle: best possible")}
+REFERENCES = {"untrained": ("0.5", "before training"), "oracle": ("black", "oracle: best possible")}
+LEARNT = (
+    *("jump_loss", "jump_accuracy", "holding_loss", "elbo", "sample_nll", "corrected_nll"),
+    *("bound", "rankme", "pearson", "spearman", "similarity", "topic"),
+)
+BY_T = ("jump_accuracy/t", "holding_loss/t", "separation/t", "elbo/t", "nats/t")
 # How well it does, then what the coupling does: ten panels fill two rows.
 PANELS = (
     *(("elbo",), ("bits_per_character",), ("excess",)),
@@ -66,7 +71,7 @@ PANELS = (
     ("knockout_shuffle_jump", "knockout_shuffle_holding"),
     *(("gradient_cosine",), ("tower_cka",)),
     *(("bound",), ("zeroed", "shuffled"), ("effective_rank", "effective_rank_centred"), ("rankme",)),
-    *(("similarity",), ("topic",), ("retrieval",)),
+    *(("pearson",), ("spearman",), ("error",), ("similarity",), ("topic",), ("retrieval",)),
 )
 SHARED_LABELS = {
     "sample_nll": "samples under the source (nats per token)",
@@ -83,8 +88,7 @@ SHARED_LABELS = {
 def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
     """Losses, accuracy or sample quality against what was seen: a line a dial value, a row of axes a group."""
     rows = table[table["split"] == "validation"]
-    metrics = among(rows, ("jump_loss", "jump_accuracy", "holding_loss", "elbo", "sample_nll", "corrected_nll"))
-    metrics += among(rows, ("bound", "rankme", "similarity", "topic"))
+    metrics = among(rows, LEARNT)
     figure, grid = _canvas(rows, dial, "Learning curves", f"validation {presented(table)}", metrics)
     for ax in _lines_by_dial(figure, grid, rows, untrained(rows), dial, metrics, "presentations"):
         ax.set_xlabel(f"{presented(table)} seen")
@@ -97,7 +101,7 @@ def learning_curves(table: pd.DataFrame, dial: str) -> Figure:
 def by_t(table: pd.DataFrame, dial: str) -> Figure:
     """Jump accuracy, holding loss and separation by noise level at the last step, beside what an oracle can reach."""
     last = final(table)
-    metrics = among(last, ("jump_accuracy/t", "holding_loss/t", "separation/t", "elbo/t", "nats/t"))
+    metrics = among(last, BY_T)
     figure, grid = _canvas(last, dial, "Skill by noise level", _where(last, metrics), metrics)
     for ax in _lines_by_dial(figure, grid, last, untrained(table), dial, metrics, "t"):
         ax.set(xlabel="noise level t (probability)", xlim=(0, 1))
@@ -142,11 +146,11 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
 
 
 def save_all(table: pd.DataFrame, dial: str, directory: str | pathlib.Path) -> list[pathlib.Path]:
-    """Write the three figures as PNG, each whole or not at all: a reader never meets half a file."""
+    """Write the figures as PNG, by noise level where that was measured, each whole or not at all."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for draw in (learning_curves, against_coupling, by_t):
+    paths, leveled = [], among(final(table), BY_T)
+    for draw in (learning_curves, against_coupling, by_t) if leveled else (learning_curves, against_coupling):
         path = directory / f"{draw.__name__}.png"
         unfinished = directory / f".{draw.__name__}.{os.getpid()}.png"
         draw(table, dial).savefig(unfinished, dpi=DPI)

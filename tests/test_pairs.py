@@ -2,6 +2,8 @@
 
 import csv
 import itertools
+import re
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import pytest
 import scipy.stats
 
 from experiments import concept_similarity
-from gidd_jax import export, sweep
+from gidd_jax import cli, export, sweep
 from gidd_jax.config import to_json
 from gidd_jax.data.text import baselines, similarity
 from gidd_jax.errors import InputError
@@ -217,7 +219,7 @@ def refused(made, **values):
 
 def test_what_cannot_be_is_refused_in_one_line(made, tmp_path):
     assert refused(made, init_from="").startswith("--init-from: give an exported model of the concept study")
-    assert refused(made, heads=4) == "--init-from: heads is 2 there and 4 here"
+    assert refused(made, heads=4, windows=True).endswith("/model: give --heads 2 --no-windows, as it has")
     assert refused(made, pairs=str(tmp_path / "none.csv")).endswith("no such file; give a CSV or parquet file")
     assert "has no column 'label'" in refused(made, score="label")
     assert refused(made, held_out="validation").startswith("--held-out validation: no such file")
@@ -231,6 +233,21 @@ def test_what_cannot_be_is_refused_in_one_line(made, tmp_path):
         pairs.check(sweep.grid(pairs, tune=[0.5]), config, pairs.load(config)[0])
     with pytest.raises(InputError, match="is one model and has no rows"):
         concept_similarity.models(made / "model", ["3f"], tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_line_tunes_plots_and_reports(made, tmp_path, capsys):
+    out, given = tmp_path / "sweep", ["--init-from", str(made / "model"), "--pairs", str(made / "train.csv")]
+    given += ["--held-out", str(made / "held.csv"), "--batch", "4", "--steps", "2", "--quiet", "--out", str(out)]
+    assert cli.main(["sweep", "pairs", *given]) == 2
+    told = capsys.readouterr().err
+    flags = re.search(r"model: give (.*), as it has$", told.strip()).group(1)
+    assert cli.main(["sweep", "pairs", *given, *shlex.split(flags), "--head", "0", "2", "--warm", "0", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "predicted scores" in told and "pooled over warm" in told
+    assert cli.main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "Scores of pairs" in page and "1: starts from the trained model" in page
 
 
 def test_the_validation_split_of_stsb_is_measured_on(monkeypatch, made):

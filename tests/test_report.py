@@ -97,7 +97,7 @@ def test_the_table_at_the_end_is_mean_and_interval_over_living_seeds(page):
     table = sweeps.killed(sweeps.table(), 5, 200)
     last = table[(table["split"] == "test") & (table["metric"] == "jump_loss")]
     told = lines(read(page), "end-0")
-    assert [line["attention"].strip() for line in told] == ["untrained", "0 control", "0.5", "1"]
+    assert [line["attention"].strip() for line in told] == ["before training", "0 control", "0.5", "1"]
     for line, dial in zip(told[1:], (0.0, 0.5, 1.0), strict=True):
         values = last.loc[last["attention"] == dial, "value"].dropna()
         living = " n 3" if dial == 0.5 else ""
@@ -243,9 +243,8 @@ def test_two_sweeps_stand_side_by_side(tmp_path, capsys):
     number, interval = re.match(r"(\S+) ±(\S+)", told[1]["b − adifference"]).groups()
     assert float(number.replace("−", "-")) == pytest.approx(gap.mean(), abs=6e-4)
     assert float(interval) == pytest.approx(half(gap), abs=6e-4)
-    assert [line["setting"] for line in lines(reader, "end-0") if line["attention"] != "untrained"] == ["a"] * 3 + [
-        "b"
-    ] * 3
+    ends = [line["setting"] for line in lines(reader, "end-0") if line["attention"] != "before training"]
+    assert ends == ["a"] * 3 + ["b"] * 3
 
 
 def test_groups_are_told_apart_and_hypers_are_not_averaged_over(tmp_path, capsys):

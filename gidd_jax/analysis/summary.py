@@ -64,6 +64,10 @@ LABELS = {
     "similarity_rank": ("agreement with human scores", "Spearman"),
     "topic": ("topic by a linear probe", "fraction"),
     "retrieval": ("other version found", "fraction"),
+    "pearson": ("predicted scores", "Pearson"),
+    "spearman": ("predicted scores", "Spearman"),
+    "error": ("error of predicted scores", "variances"),
+    "cut": ("pairs cut to the model's length", "fraction"),
     "order_parameter": ("order parameter r", "0 to 1"),
     "order_parameter_squared": ("mean of r²", "0 to 1"),
     "order_parameter_fourth": ("mean of r⁴", "0 to 1"),
@@ -83,6 +87,7 @@ FAMILIES = {
     "Likelihood": ("elbo", "bits_per_character", "excess"),
     "Phase core": ("core_loss", "ece"),
     "Decoder": ("bound", "nats", "accuracy", "zeroed", "shuffled"),
+    "Scores of pairs, after fine-tuning": ("pearson", "spearman", "error"),
     "Concepts": (
         *("effective_rank", "effective_rank_centred", "rankme", "slot_cosine"),
         *("similarity", "similarity_rank", "topic", "retrieval"),
@@ -106,13 +111,14 @@ _TOLD_BY = {
     "recall": "separation",
 }
 _FLOORED = (
-    *("elbo", "jump_loss", "jump_accuracy", "holding_loss", "separation"),
+    *("elbo", "jump_loss", "jump_accuracy", "holding_loss", "separation", "pearson", "spearman"),
     *("effective_rank", "effective_rank_centred", "rankme", "similarity", "similarity_rank", "topic", "retrieval"),
 )
 _WORDS = (
     *("similarity_bag_of_words", "similarity_tf_idf", "similarity_rank_tf_idf"),
     *("retrieval_bag_of_words", "retrieval_tf_idf", "topic_majority"),
 )
+_FIRST = ("jump_loss", "elbo", "bound", "pearson")
 _ORACLES = ("entropy", "oracle_elbo", "holding_floor", "separation_ceiling", "precision_ceiling")
 
 
@@ -206,7 +212,8 @@ def learning_visible(table: pd.DataFrame, margin: float = 0.2) -> tuple[bool, pd
 
 def presented(table: pd.DataFrame) -> str:
     """What the replicas were shown: the plural of one presentation."""
-    return "tokens" if table["metric"].isin(("elbo", "bound")).any() else "boards"
+    metrics = set(table["metric"])
+    return "tokens" if metrics & {"elbo", "bound"} else "pairs" if "pearson" in metrics else "boards"
 
 
 def describe_replicas(table: pd.DataFrame, dial: str) -> str:
@@ -279,7 +286,7 @@ def _notes(table: pd.DataFrame, dial: str) -> list[str]:
     shown = [m for m in among(last, _HEADLINES) if _TOLD_BY.get(m) not in set(last["metric"])]
     told = last[(last["bin"] == -1) & last["metric"].isin(shown)]
     measured = told.groupby(["split", "step"], observed=True)["metric"].unique()
-    head = next((metric for metric in ("jump_loss", "elbo", "bound") if metric in set(last["metric"])), "loss")
+    head = next((metric for metric in _FIRST if metric in set(last["metric"])), "loss")
     places = [
         f"split {split}, step {step}" + ("" if head in names else f" ({', '.join(map(metric_name, names))})")
         for (split, step), names in sorted(measured.items(), key=lambda item: head not in item[1])
@@ -287,7 +294,7 @@ def _notes(table: pd.DataFrame, dial: str) -> list[str]:
     interval = f"mean ±half-width of the 95 % t interval over {describe_replicas(table, dial)}"
     notes = [f"{'; '.join(places)}; {interval}."]
     for title, rows, metrics in (
-        ("Untrained", floor, _FLOORED),
+        ("Before training", floor, _FLOORED),
         ("Oracle", last, _ORACLES),
         ("No model", last, _WORDS),
     ):

@@ -14,7 +14,7 @@ from typing import Any
 from gidd_jax.config import dials
 from gidd_jax.errors import InputError
 
-STUDIES = ("sudoku", "language", "phase", "concepts", "kuramoto", "syncgap")
+STUDIES = ("sudoku", "language", "phase", "concepts", "pairs", "kuramoto", "syncgap")
 
 
 def study(name: str) -> Any:
@@ -146,7 +146,7 @@ def join_hosts(coordinator: str | None, host: int, hosts: int) -> tuple[int, int
 
 
 def _listed(names: list[str]) -> str:
-    return textwrap.fill(" ".join(names), 114, break_on_hyphens=False)
+    return textwrap.fill(" ".join(names), 96, break_on_hyphens=False)
 
 
 def _flag(name: str) -> str:

@@ -20,6 +20,7 @@ VIEWS = {
     "language": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
     "phase": ("gidd_jax.analysis:format_guidance", "gidd_jax.plotting:save_all"),
     "concepts": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
+    "pairs": ("gidd_jax.analysis:format_summary", "gidd_jax.plotting:save_all"),
     "kuramoto": ("gidd_jax.analysis:format_transition", "gidd_jax.plotting_transitions:save_all"),
     "syncgap": ("gidd_jax.analysis:format_pairs", "gidd_jax.plotting_pairs:save_all"),
 }
@@ -36,7 +37,7 @@ SPLITS = {
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Prints the table and writes the figures, from the files alone: no model is run."""
     parser.add_argument("directory", type=pathlib.Path, metavar="DIR", help="a finished sweep")
-    parser.add_argument("--dial", help="Hyper field on the horizontal axis [the one the sweep was made for]")
+    parser.add_argument("--dial", metavar="NAME", help="what stands on the horizontal axis [the dial of the sweep]")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="where the figures go [DIR/figures]")
     args = parser.parse_args(arguments)
     show(args.directory, record.table(args.directory), args.dial, args.out)

@@ -22,7 +22,7 @@
   const many = data.values.length > 12;
   const ramp = (value) => `r${data.values.length < 2 ? 0 : Math.round(value / (data.values.length - 1) * 11)}`;
   const hue = (line) => `c${line % 6}` + (line >= 6 ? ` d${Math.floor(line / 6) % 3}` : "");
-  const guide = (name, of) => "guide" + (name === "untrained" ? " before" : "") + (of === null ? "" : " " + hue(of));
+  const guide = (name, of) => "guide" + (name === "before training" ? " before" : "") + (of === null ? "" : " " + hue(of));
   const line = (setting) => data.settings[setting][0];
   const named = (name) => name || "all";
   const look = (panel, s) => {

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from gidd_jax.grid import Number
 from gidd_jax.report.markup import Markup, tag
+from gidd_jax.report.told import BEFORE
 
 WIDTH, HEIGHT = 264, 168
 RIGHT, TOP, BOTTOM = 8, 8, 32
@@ -52,8 +53,8 @@ def small(
 
 
 def guide(name: str, line: int | None = None) -> str:
-    """The classes of a line to read a metric beside: dashed for the untrained model, dotted for the rest."""
-    return "guide" + (" before" if name == "untrained" else "") + (f" {hue(line)}" if line is not None else "")
+    """The classes of a line to read a metric beside: dashed for what it was before training, dotted for the rest."""
+    return "guide" + (" before" if name == BEFORE else "") + (f" {hue(line)}" if line is not None else "")
 
 
 def hue(line: int) -> str:

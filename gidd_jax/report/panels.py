@@ -7,7 +7,7 @@ import pandas as pd
 
 from gidd_jax.analysis import axis_label, metric_name, references
 from gidd_jax.report import axes
-from gidd_jax.report.told import Told, first_axis
+from gidd_jax.report.told import BEFORE, Told, first_axis
 
 # What a binned metric is binned by, as an axis says it; others say the word after the "/".
 AXES = {
@@ -76,7 +76,7 @@ def _end(told: Told, at: dict, metric: str, label: str) -> dict[str, Any] | None
         index = told.settings.loc[rows["setting"], ["line", "value"]].to_numpy().T
         return _filled(shape, index, rows[column])
 
-    guides = [("untrained", grid(at["starts"][metric], "mean"))] if _told_of(at["starts"], metric) else []
+    guides = [(BEFORE, grid(at["starts"][metric], "mean"))] if _told_of(at["starts"], metric) else []
     if metric.startswith("benefit"):
         guides = [("no effect", np.where(np.isfinite(grid(at["ends"][metric], "mean")), 0.0, np.nan))]
     for other in references(metric, set(at["ends"])):
@@ -121,7 +121,7 @@ def _bins(told: Told, at: dict, metric: str | None) -> dict[str, Any] | None:
         shape = (len(told.settings), max(count, int(rows["bin"].max()) + 1))
         return _filled(shape, (rows["setting"].to_numpy(int), rows["bin"].to_numpy(int)), rows[column])[:, :count]
 
-    guides = [("untrained", _lines_of(told, grid(at["starts"][metric], "mean")))] if metric in at["starts"] else []
+    guides = [(BEFORE, _lines_of(told, grid(at["starts"][metric], "mean")))] if metric in at["starts"] else []
     others = references(metric, set(at["ends"]))
     guides += [(metric_name(other), _lines_of(told, grid(at["ends"][other], "mean"))) for other in others]
     panel = _panel(metric, axes.bins(name, count), "setting", guides)

@@ -10,7 +10,7 @@ from gidd_jax.report.figures import guide, hue, shade, small, stroke
 from gidd_jax.report.gather import Sweep
 from gidd_jax.report.markup import Markup, tag
 from gidd_jax.report.panels import Panels
-from gidd_jax.report.told import SPELLED, Told, constant, variant
+from gidd_jax.report.told import BEFORE, SPELLED, Told, constant, variant
 
 MOST_PANELS, MOST_NAMED, MOST_LISTED = 12, 20, 8
 
@@ -87,7 +87,7 @@ def overview(told: Told, drawn: Panels, shown: Sequence[str]) -> list[Markup] | 
     names = list(enumerate(told.lines))[:MOST_PANELS] if len(told.lines) > 1 else []
     key = [tag("span", stroke(f"mean {hue(line)}"), name or "all") for line, name in names]
     beside = dict.fromkeys(name for _, metric, place in found[:MOST_PANELS] for name, *_ in metric[place]["guides"])
-    for look, names in ((guide("untrained"), ["untrained"]), (guide(""), [n for n in beside if n != "untrained"])):
+    for look, names in ((guide(BEFORE), [BEFORE]), (guide(""), [n for n in beside if n != BEFORE])):
         key += [tag("span", stroke(look), ", ".join(names))] if set(names) & set(beside) else []
     note = "Lines: mean over seeds. Bands: 95\u00a0% t interval. Dots: replicas. What lies far off is told at the edge."
     return [tag("p", note, class_="note"), tag("div", key, class_="key"), tag("div", cards, class_="overview")]

@@ -10,7 +10,7 @@ from gidd_jax.analysis import metric_name, metric_unit, references
 from gidd_jax.report import axes
 from gidd_jax.report.markup import Markup, tag
 from gidd_jax.report.panels import GUIDED
-from gidd_jax.report.told import Told, variant
+from gidd_jax.report.told import BEFORE, Told, variant
 
 MOST_COLUMNS, LONG = 12, 24
 INTERVAL = "Mean ± half of the 95\u00a0% Student interval over seeds"
@@ -52,7 +52,7 @@ def table(
 
 
 def ends(told: Told, metrics: Sequence[str], name: str) -> Markup:
-    """Means over seeds at the end, one line a setting, references beside; above them the untrained model."""
+    """Means over seeds at the end, one line a setting, references beside; above them before training."""
     measured = set(told.ends["metric"])
     beside = [((metric, False), *((other, True) for other in references(metric, measured))) for metric in metrics]
     asked = list(dict.fromkeys(pair for pairs in beside for pair in pairs))
@@ -65,7 +65,7 @@ def ends(told: Told, metrics: Sequence[str], name: str) -> Markup:
     for setting, of in told.settings.iterrows():
         cells = [cell(found[m], setting, places[m], int(of["rows"])) for m, _ in asked]
         rows.append([*setting_cells(told, setting), *cells])
-    return table(name, columns, rows, _untrained(told, starts, asked, places))
+    return table(name, columns, rows, _before(told, starts, asked, places))
 
 
 def cell(means: pd.DataFrame, setting: int, places: int, rows: int) -> Any:
@@ -154,7 +154,7 @@ def _setting_columns(told: Told) -> list[Column]:
     return [*named, Column(told.dial.replace("_", " "), "", True), Column("seeds", "", True)]
 
 
-def _untrained(
+def _before(
     told: Told, starts: dict[str, pd.DataFrame], asked: list[tuple[str, bool]], places: dict[str, int]
 ) -> list[list]:
     """The model before its first update: a line of each line, or one where there are many."""
@@ -171,7 +171,7 @@ def _untrained(
         name = [told.lines[line] or "all" if by.nunique() > 1 else "all"] if len(told.lines) > 1 else []
         cells = [axes.shown(mean, places[m]) for mean, (m, _) in zip(means, asked, strict=True)]
         if np.isfinite(means).any():
-            found.append([*name, "untrained", "", *cells])
+            found.append([*name, BEFORE, "", *cells])
     return found
 
 

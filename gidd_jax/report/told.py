@@ -21,6 +21,8 @@ from gidd_jax.analysis import (
 POINTS = 60_000
 """Means of learning curves that a page holds; where there are more, evenly spaced steps of each metric are kept."""
 LEAST_STEPS, MOST_STEPS = 8, 120
+BEFORE = "before training"
+"""What stands at step 0: an untrained model, or what a row starts from."""
 SPELLED = 3
 """Hypers, besides the dial, whose value every line tells; of more, only what is not the most common."""
 

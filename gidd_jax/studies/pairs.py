@@ -8,7 +8,6 @@ states), there at learning rate 1e-5, 96 pairs a step, 20 epochs.
 This module *is* the study: ``init``, ``step`` and ``evaluate`` are pure functions of one replica.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -19,13 +18,12 @@ from jaxtyping import Array, Float
 from gidd_jax import export, geometry, train
 from gidd_jax.errors import InputError
 from gidd_jax.models import bottleneck
-from gidd_jax.optim import OptimConfig
 from gidd_jax.studies.concepts_data import inside
 from gidd_jax.studies.concepts_evaluation import similarity
 from gidd_jax.studies.concepts_model import AT_ONCE, mask_id, shape, slots, switches
 from gidd_jax.studies.concepts_settings import ModelConfig
 from gidd_jax.studies.pairs_data import load
-from gidd_jax.studies.pairs_settings import HEADS, Config, Hyper
+from gidd_jax.studies.pairs_settings import HEADS, MODEL, Config, Hyper
 from gidd_jax.types import Metrics, PRNGKey, Scalar, Tokens, Tree
 
 __all__ = ["HEADS", "Config", "Hyper", "batch", "check", "evaluate", "init", "load", "loss", "per_step", "step"]
@@ -42,9 +40,7 @@ def per_step(config: Config) -> int:
 
 def config_of(made: ModelConfig, **settings: Any) -> Config:
     """The Config on the text and model of ``made``, a row of the concept study; how it was trained is left behind."""
-    trained = {field.name for field in dataclasses.fields(OptimConfig)} | {"batch"}
-    kept = {field.name for field in dataclasses.fields(ModelConfig)} - trained
-    return Config(**{field: getattr(made, field) for field in kept} | settings)
+    return Config(**{field: getattr(made, field) for field in MODEL} | settings)
 
 
 def check(hypers: Hyper, config: Config, data: Tree) -> None:

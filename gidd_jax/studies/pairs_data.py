@@ -1,6 +1,7 @@
 """Pairs of texts with human scores as rows of tokens, and the trained model of the concepts that starts on them."""
 
 import pathlib
+import shlex
 
 import numpy as np
 
@@ -11,11 +12,11 @@ from gidd_jax.data.text.similarity import Similarities
 from gidd_jax.errors import InputError
 from gidd_jax.studies import concepts
 from gidd_jax.studies.concepts_data import digest, scored_texts, views
-from gidd_jax.studies.pairs_settings import Config
+from gidd_jax.studies.pairs_settings import MODEL, Config
 from gidd_jax.types import Tree
 
-ALIKE = ("heads", "slot_positions", "token_dim")
-"""What a model's parameters do not tell of it, or not by a name."""
+FREE = ("dropout", "dtype")
+"""What a model may be fine-tuned with otherwise than it was made."""
 PARTED = {
     "groups": "no text on both sides",
     "texts": "split by text: no text on both sides, pairs across in neither",
@@ -84,11 +85,15 @@ def _model(config: Config) -> tuple[concepts.Hyper, Tree]:
         what = "a sweep: export a row of it" if "groups" in about else f"a model of {about['study']}"
         raise InputError(f"--init-from {directory}: {what}; an exported model of {concepts.name} is needed")
     _, made, hyper, params = export.load_model(concepts, directory)
-    for name in ALIKE:
-        if getattr(made, name) != getattr(config, name):
-            raise InputError(f"--init-from: {name} is {getattr(made, name)} there and {getattr(config, name)} here")
+    if other := [name for name in MODEL if name not in FREE and getattr(made, name) != getattr(config, name)]:
+        raise InputError(f"--init-from {directory}: give {' '.join(_flag(made, name) for name in other)}, as it has")
     row = concepts.Hyper(*(np.float32(value) for value in hyper))
     return row, {part: params[part] for part in ("encoder", "decoder")}
+
+
+def _flag(made: concepts.Config, name: str) -> str:
+    flag, value = name.replace("_", "-"), getattr(made, name)
+    return f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag} {shlex.quote(str(value))}"
 
 
 def _joined(side: Similarities, tokenizer: text.Tokenizer, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

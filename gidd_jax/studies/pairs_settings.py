@@ -6,7 +6,13 @@ from typing import Annotated, NamedTuple
 
 from gidd_jax import files
 from gidd_jax.config import Dial, setting
+from gidd_jax.errors import InputError
+from gidd_jax.optim import OptimConfig
 from gidd_jax.studies.concepts_settings import ModelConfig
+
+TRAINING = {field.name for field in dataclasses.fields(OptimConfig)} | {"batch"}
+MODEL = tuple(field.name for field in dataclasses.fields(ModelConfig) if field.name not in TRAINING)
+"""The settings that a trained model was made with, of text and shape; how it was trained is none of them."""
 
 HEADS = ("first concept", "weighted concepts", "via decoder")
 """What the score is read from, by the number that the dial ``head`` has."""
@@ -40,9 +46,14 @@ class Config(ModelConfig):
     )
     score: str = setting("score", "column of the human scores")
     pairs_subset: str = setting("", "configuration of a Hugging Face data set of pairs (glue: stsb)")
+    dial: str = setting("", "what --coupling moves (default: warm)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.dial:
+            object.__setattr__(self, "dial", "warm")
+        if self.dial not in Hyper._fields or self.dial == "seed":
+            raise InputError(f"--dial {self.dial}: not one of {', '.join(Hyper._fields[1:])}")
         for name in ("pairs", "held_out"):
             given = getattr(self, name)
             if given not in ("", "lee", "stsb") and (pathlib.Path(given).exists() or pathlib.Path(given).suffix):
