@@ -5,8 +5,10 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from experiments import concept_fixes, concept_tables, prefix_diffusion
+from experiments import concept_figures, concept_fixes, concept_floor, concept_tables, prefix_diffusion
+from gidd_jax.studies import concepts, concepts_data
 
 NAMES = tuple(concept_fixes.FIXES)
 
@@ -86,3 +88,46 @@ def test_contrasts_of_decoders_are_paired_by_seed():
     found = prefix_diffusion.contrasts(made).set_index(["question", "contrast"])
     assert found.loc[("coordinate", "diffusion, attention less diffusion"), "mean"] == pytest.approx(-0.1)
     assert found.loc["value", "mean"].to_numpy() == pytest.approx(0.2)
+
+
+def grown(gain, seeds=4):
+    """Every measure .1 before training; at the last of three looks ``gain[setting]`` more, seeds .001 apart."""
+    lines = []
+    for (name, more), seed, step in itertools.product(gain.items(), range(seeds), (0, 5, 10)):
+        for metric in (*concept_floor.MEASURES, "topic"):
+            value = 0.1 + 0.05 * seed + more * step / 10 + 0.001 * (-1) ** seed * (step > 0)
+            lines.append((name, seed, step, "validation", -1, metric, value))
+        lines += [(name, seed, step, "validation", -1, f"similarity_{c}", 0.3) for c in ("bag_of_words", "tf_idf")]
+        lines.append((name, seed, step, "validation", -1, "topic_majority", 0.2))
+    return pd.DataFrame(lines, columns=["setting", "seed", "step", "split", "bin", "metric", "value"])
+
+
+def test_an_encoder_is_above_its_floor_where_its_paired_gain_is_and_is_large_enough():
+    table = grown({"self": 0.1, "prefix": 0.02, "none": -0.1})
+    found = concept_floor.gains(table)
+    own = found[found["metric"] == "similarity"].set_index("objective")
+    np.testing.assert_allclose(own["mean"], [0.1, 0.02, -0.1], atol=1e-12)
+    # Seeds differ by .05, their gains by .001: a standard error of .001 / sqrt(3), 3 degrees of freedom.
+    half = stats.t.ppf(0.975, 3) * 0.001 / np.sqrt(3)
+    np.testing.assert_allclose(own["high"] - own["mean"], half, rtol=1e-6)
+    words = [line[29:45].strip() for line in concept_floor.tell(found).splitlines() if line.startswith("similarity ")]
+    assert words == ["above its floor", "open", "below its floor"]
+    axes = concept_figures.floor(table, ["self", "prefix"], {"counts": 0.2, "weighed": 0.4}, 4).axes
+    assert [ax.get_xlabel() for ax in axes] == ["training step"] * 3 and all(ax.get_ylabel() for ax in axes)
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata(), [0.175, 0.225, 0.275], atol=1e-9)
+
+
+def test_pieces_are_weighed_by_how_few_training_texts_have_them(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "text.txt").write_text("\n".join("".join(rng.choice(list("abcdef"), 8)) + "zz" for _ in range(80)))
+    # z, in every text, weighs nothing: "abzz" and "bazz" are one text, "abzz" and "cdzz" share nothing.
+    lines = ["sentence1,sentence2,score", "abzz,bazz,3", "abzz,cdzz,1", "abzz,aezz,2"]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    given = dict(data=str(tmp_path / "text.txt"), cut="line", tokenizer="characters", length=10)
+    found = concept_floor.pieces(concepts.Config(**given, similarity=str(tmp_path / "pairs.csv")))
+    views = concepts_data.views(concepts.Config(**given))
+    rows = [views.tokenizer.decode(row[:n]) for row, n in zip(views.train.ids, views.train.lengths, strict=True)]
+    rare = {letter: np.log(len(rows) / sum(letter in row for row in rows)) for letter in "abe"}
+    part = rare["a"] ** 2 / np.hypot(rare["a"], rare["b"]) / np.hypot(rare["a"], rare["e"])
+    assert found["weighed"] == pytest.approx(np.corrcoef([1.0, 0.0, part], [3, 1, 2])[0, 1], abs=1e-9)
+    assert found["counts"] == pytest.approx(np.corrcoef([1.0, 4 / 6, 5 / 6], [3, 1, 2])[0, 1], abs=1e-9)
