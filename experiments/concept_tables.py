@@ -143,7 +143,7 @@ def report(
         "The factorial (a fix is on where it is named)\n" + settings_table(table, settings),
         *(["Arms\n" + settings_table(table, arms)] if arms else []),
         "Main effects and interactions (p after Holm below .05 is marked *)\n" + effects_table(found, fixes),
-        "Verdicts\n" + "\n".join(verdicts(table, found, settings)),
+        "Verdicts\n" + "\n".join(verdicts(table, found, settings, config.concepts)),
         PUBLISHED,
     ]
     return "\n\n".join(told)
@@ -162,8 +162,24 @@ def effects_table(found: pd.DataFrame, fixes: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def verdicts(table: pd.DataFrame, found: pd.DataFrame, settings: Sequence[str]) -> list[str]:
-    """What was written down before the run, answered."""
+def gates(deep: pd.DataFrame, slots: int) -> list[str]:
+    """The note's gates, of fine-tuned STS-B and 128 concepts, held against depth alone: a row each, by the interval."""
+    agreed, share = mean_interval(deep["similarity"]), mean_interval(deep["effective_rank"] / slots)
+    asked = (
+        ("similarity > .50", "depth was the bottleneck", agreed, 0.5, True),
+        ("similarity < .30", "self-reconstruction is insufficient", agreed, 0.3, False),
+        ("rank > 20 of 128", "a share of .156", share, 20 / 128, True),
+    )
+    lines = []
+    for gate, meaning, value, bar, above in asked:
+        over, under = value.low > bar, value.high < bar
+        word = "open" if not over and not under else "met" if over == above else "not met"
+        lines.append(f"gate     {gate} ({meaning}): {word} by {_interval(value)}; of another test, not comparable")
+    return lines
+
+
+def verdicts(table: pd.DataFrame, found: pd.DataFrame, settings: Sequence[str], slots: int) -> list[str]:
+    """What was written down before the run, answered; ``slots``: how many concepts a model has."""
     final, first = measured(table), measured(table, 0)
     of = lambda metric, effect: found[(found["metric"] == metric) & (found["effect"] == effect)].iloc[0]  # noqa: E731
     told = []
@@ -191,12 +207,7 @@ def verdicts(table: pd.DataFrame, found: pd.DataFrame, settings: Sequence[str]) 
         told.append(f"floor    trained less untrained similarity: {_interval(floor)}: {word}")
         words = {name: final[f"similarity_{name}"].iloc[0] for name in ("bag_of_words", "tf_idf")}
         told.append(f"         counting words: {words['bag_of_words']:.3f}, TF-IDF {words['tf_idf']:.3f}")
-        deep = final.xs("depth", level="setting")
-        agreed, rank = mean_interval(deep["similarity"]), deep["effective_rank"].mean()
-        told.append(
-            f"gates    of another test (not comparable): depth alone has similarity {_interval(agreed)}"
-            f" (gates .30, .50) and rank {rank:.1f} (gate 20 of 128)"
-        )
+        told += gates(final.xs("depth", level="setting"), slots)
     for name, plain in (("no channel", "-"), ("no channel, prefix", "prefix")):
         if name not in final.index.unique("setting"):
             continue

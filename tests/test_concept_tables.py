@@ -55,11 +55,14 @@ def test_effects_are_found_and_none_where_there_is_none():
 
 def test_verdicts_say_what_the_numbers_say():
     made = table()
-    told = concept_tables.verdicts(made, concept_tables.effects(made, NAMES), made["setting"].unique())
+    told = concept_tables.verdicts(made, concept_tables.effects(made, NAMES), made["setting"].unique(), slots=16)
     by_name = {line[:8].strip(): line for line in told}
     assert "not shown" in by_name["claim 1"] and "the largest is prefix" in by_name["claim 1"]
     assert "open" in by_name["claim 2"] and "shown" in by_name["claim 3"]
     assert "above its floor" in by_name["floor"]
+    # Depth alone: similarity .15 and rank 5 of 16, which is above 20 of 128.
+    words = [line.split("): ")[1].split(" by ")[0] for line in told if line.startswith("gate ")]
+    assert words == ["not met", "met", "met"] and all("not comparable" in line for line in told if "gate " in line)
 
 
 def test_the_rows_of_the_factorial_are_all_different_and_named():
