@@ -5,9 +5,11 @@ import json
 import pathlib
 import tempfile
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import subjects
 from benchmarks.flops import Rates
@@ -39,40 +41,48 @@ SCALES = {
 
 
 def rows(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:
-    """A whole sweep beside the same steps alone; then states saved and read."""
+    """A whole sweep beside the same steps and evaluations alone; then states saved and read."""
     yield from _whole(sizes)
     for count in sizes.counts:
         yield from _saved(sizes.saved, count, pace)
 
 
 def _whole(sizes: Sizes) -> Iterator[Row]:
-    """Steps alone, a sweep, steps alone again: what the sweep took beyond the mean of its neighbours is its own."""
+    """Work alone, a sweep, work alone again: what the sweep took beyond the mean of its neighbours is its own."""
     every = sizes.steps // sizes.checkpoints
     cadence = {"steps": sizes.steps, "eval_every": sizes.steps, "checkpoint_every": every, "log_every": every // 2}
     made = subjects.rows(sizes.subject.but(**cadence), sizes.rows)
     study, config, hypers = made.study, made.config, sweep.grid(made.study, seed=range(sizes.rows))
     alone = subjects.advancing(made, every)
+    begun = made.edges.start(made.place.counts, made.hypers, made.data), made.hypers
 
-    def steps_alone() -> float:
-        return once(lambda: jax.block_until_ready([alone() for _ in range(sizes.checkpoints)][-1]))
+    def evaluations() -> Any:
+        # As the sweep makes them: at first, and of both splits at the end.
+        return [made.edges.evaluate(made.place.counts, begun, made.data, jnp.int32(split)) for split in (0, 0, 1)]
 
-    steps_alone()
-    whole, bare, saving = [], [steps_alone()], []
+    def work_alone() -> tuple[float, float]:
+        steps = once(lambda: [alone() for _ in range(sizes.checkpoints)][-1])
+        return steps, once(evaluations)
+
+    work_alone()
+    whole, bare, saving = [], [work_alone()], []
     for _ in range(sizes.runs):
         with tempfile.TemporaryDirectory() as out:
             sweep.run(study, [(config, hypers)], out, progress.bar, devices=jax.local_devices()[:1])
             lines = [json.loads(line) for line in (pathlib.Path(out) / "timing.jsonl").read_text().splitlines()]
         whole += [line["seconds"] for line in lines if line["event"] == "trained"]
         saving += [line["seconds"] for line in lines if line["event"] == "checkpoint"]
-        bare.append(steps_alone())
-    between = [(before + after) / 2 for before, after in itertools.pairwise(bare)]
-    shares = sorted(mean / wall for mean, wall in zip(between, whole, strict=True))
+        bare.append(work_alone())
+    between = (np.asarray(bare[:-1]) + np.asarray(bare[1:])) / 2
+    shares = sorted((between.sum(axis=1) / whole).tolist())
     ratio = Ratio(shares[len(shares) // 2], shares[0], shares[-1])
     params = {"R": sizes.rows, "steps": sizes.steps, "checkpoints": sizes.checkpoints}
     work = subjects.work(made, sizes.rows * sizes.steps)
-    yield Row("sweep/steps alone", params, Sample(tuple(between), 1), made.advance, **work)
-    note = "table, checkpoints, bar and two evaluations of a few boards with it; the ratio is the steps' share"
-    yield Row("sweep/sweep.run", params, Sample(tuple(whole), 1), None, "steps alone", ratio, note=note, **work)
+    steps, evaluating = (Sample(tuple(each), 1) for each in between.T.tolist())
+    yield Row("sweep/steps alone", params, steps, made.advance, **work)
+    yield Row("sweep/evaluations alone", params, evaluating, note="three, of as few boards as there can be")
+    note = "table, checkpoints and bar with it; the ratio is the share of its time that steps and evaluations are"
+    yield Row("sweep/sweep.run", params, Sample(tuple(whole), 1), None, "work alone", ratio, note=note, **work)
     note = "table part and state, written by a thread while the steps go on"
     yield Row("sweep/checkpoint behind its back", params, Sample(tuple(saving), 1), note=note)
 
