@@ -131,7 +131,7 @@ def _third(last: pd.DataFrame, loss3: np.ndarray, uniform: float) -> Verdict:
         f"{own:.0%}, told which cells are given {seen:.0%}, and masked diffusion, whose masks tell, {masked:.0%}.",
         claim("separation", of(last, "3", "separation"), "above", T_ALONE),
         claim("jump loss / ln n", loss3 / uniform, "below", 0.8),
-        claim("puzzles solved at the smallest k", of(last, "3", one), "below", 0.05),
+        claim("boards solved at the smallest k", of(last, "3", one), "below", 0.05),
     )
 
 

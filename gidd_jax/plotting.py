@@ -76,11 +76,11 @@ PANELS = (
 SHARED_LABELS = {
     "sample_nll": "samples under the source (nats per token)",
     "sample_entropy": "token entropy of a sample (nats)",
-    "zeroed": "loss added without its concepts (nats per token)",
+    "zeroed": "knock-outs of the concepts (nats per token)",
     "effective_rank": "effective rank (concepts)",
-    "benefit": "benefit of coupling (nats)",
-    "knockout_zero": "loss added, path zeroed (nats)",
-    "knockout_shuffle": "loss added, path shuffled (nats)",
+    "benefit": "benefit of coupling (nats per cell)",
+    "knockout_zero": "knock-out zero (nats per cell)",
+    "knockout_shuffle": "knock-out shuffle (nats per cell)",
 }
 
 

@@ -21,11 +21,13 @@ def read(directory: pathlib.Path) -> dict[str, Any]:
         if fault := _fault(record):
             raise ValueError(f"not written by gidd-jax: {fault}")
         return record
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{directory}: no sweep here (no config.json)") from None
+    except KeyError as error:
+        raise InputError(f"{path}: cannot be read (not written by gidd-jax: it has no {error})") from error
     except RecursionError:
         raise InputError(f"{path}: cannot be read (nested too deeply)") from None
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from error
 
 

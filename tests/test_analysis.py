@@ -254,7 +254,7 @@ def test_learning_is_not_visible_in_the_dead_nor_without_a_start():
 
 
 def test_every_label_names_its_unit():
-    assert analysis.axis_label("holding_loss/t") == "holding loss (nats)"
-    assert analysis.axis_label("puzzle_accuracy@10") == "puzzles solved @10 (fraction)"
+    assert analysis.axis_label("holding_loss/t") == "holding loss (nats per cell)"
+    assert analysis.axis_label("puzzle_accuracy@10") == "boards solved @10 (fraction)"
     assert analysis.axis_label("something_new") == "something new"
     assert all(unit for _, unit in analysis.LABELS.values())

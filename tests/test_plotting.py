@@ -49,9 +49,9 @@ def caption(figure):
 def test_learning_curves_hold_a_line_and_a_band_for_each_dial_value():
     figure = plotting.learning_curves(sweep_table(), "attention")
     assert [ax.get_ylabel() for ax in figure.axes] == [
-        "jump loss (nats)",
+        "jump loss (nats per cell)",
         "jump accuracy (fraction)",
-        "holding loss (nats)",
+        "holding loss (nats per cell)",
     ]
     for ax in figure.axes:
         assert ax.get_xlabel() == "boards seen"
@@ -90,11 +90,11 @@ def test_against_coupling_shows_every_seed_the_interval_and_the_zero_of_benefit(
     for ax in axes.values():
         assert ax.get_xlabel() == "attention (dimensionless)"
         assert all(len(line.get_xdata()) == 9 for line in lines(ax, "seed"))
-    benefit = axes["benefit of coupling (nats)"]
+    benefit = axes["benefit of coupling (nats per cell)"]
     assert len(lines(benefit, "mean")) == 2 and len(lines(benefit, "zero")) == 1
     assert all(line.get_ydata()[0] == 0 for line in lines(benefit, "mean"))
-    assert len(lines(axes["puzzles solved (fraction)"], "mean")) == 2
-    assert lines(axes["jump loss (nats)"], "untrained")[0].get_ydata()[0] == pytest.approx(2.2, abs=0.02)
+    assert len(lines(axes["boards solved (fraction)"], "mean")) == 2
+    assert lines(axes["jump loss (nats per cell)"], "untrained")[0].get_ydata()[0] == pytest.approx(2.2, abs=0.02)
 
 
 def test_rounding_errors_are_no_scale_and_a_benefit_has_no_untrained_line():
@@ -104,8 +104,8 @@ def test_rounding_errors_are_no_scale_and_a_benefit_has_no_untrained_line():
     benefits = table[table["metric"] == "jump_loss"].assign(metric="benefit_jump")
     axes = plotting.against_coupling(pd.concat([table, benefits]), "attention").axes
     axes = {ax.get_ylabel(): ax for ax in axes}
-    assert np.ptp(axes["puzzles solved (fraction)"].get_ylim()) == pytest.approx(0.1)
-    assert not lines(axes["benefit of coupling (nats)"], "untrained")
+    assert np.ptp(axes["boards solved (fraction)"].get_ylim()) == pytest.approx(0.1)
+    assert not lines(axes["benefit of coupling (nats per cell)"], "untrained")
 
 
 def test_panels_without_a_metric_are_left_out():
@@ -201,7 +201,7 @@ def test_samplers_have_a_figure_of_their_own(tmp_path):
     table = sampler_table()
     figure = plotting_samplers.samplers(table, "attention")
     assert [ax.get_xlabel() for ax in figure.axes] == [
-        *("puzzles solved (fraction)", "cells right (fraction)", "violations (per board)", "model calls (per board)"),
+        *("boards solved (fraction)", "cells right (fraction)", "violations (per board)", "model calls (per board)"),
     ]
     assert "test boards, step 100; 3 seeds; bars" in figure.get_suptitle()
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]

@@ -101,11 +101,11 @@ def test_the_table_at_the_end_is_mean_and_interval_over_living_seeds(page):
     for line, dial in zip(told[1:], (0.0, 0.5, 1.0), strict=True):
         values = last.loc[last["attention"] == dial, "value"].dropna()
         living = " n 3" if dial == 0.5 else ""
-        assert line["jump lossnats"] == f"{values.mean():.3f} ±{half(values):.3f}{living}"
-        assert line["holding loss floornats"] == f"0.140{living}"
+        assert line["jump lossnats per cell"] == f"{values.mean():.3f} ±{half(values):.3f}{living}"
+        assert line["holding loss floornats per cell"] == f"0.140{living}"
     assert told[2]["seeds"] == "4 1 failed"
     first = table[(table["step"] == 0) & (table["metric"] == "jump_loss")]["value"].mean()
-    assert told[0]["jump lossnats"] == f"{first:.3f}"
+    assert told[0]["jump lossnats per cell"] == f"{first:.3f}"
 
 
 def test_the_script_gets_the_same_numbers(page):
@@ -137,7 +137,7 @@ def test_samplers_have_a_line_each(tmp_path, capsys):
     told = lines(reader, "variants")
     assert {line["variant"] for line in told} == {"resample", "free", "0.7"} and len(told) == 9
     headings = [name for table, rows in reader.tables.items() if table.startswith("end-") for name in rows[0]]
-    assert any("puzzles solved @10" in name for name in headings)
+    assert any("boards solved @10" in name for name in headings)
     assert not any("resample" in name or "arm" in name for name in headings)
 
 
@@ -233,7 +233,7 @@ def test_two_sweeps_stand_side_by_side(tmp_path, capsys):
         "dial learning_rate": ("0.001", "0.003"),
         "d_model": ("32", "64"),
     }
-    told = [line for line in lines(reader, "side-by-side") if line["metric"] == "jump loss (nats)"]
+    told = [line for line in lines(reader, "side-by-side") if line["metric"] == "jump loss (nats per cell)"]
     assert [line["attention"] for line in told] == ["0.5", "1"]
     pick = [
         t[(t["split"] == "test") & (t["metric"] == "jump_loss") & (t["attention"] == 1.0)].set_index("seed")["value"]

@@ -18,6 +18,7 @@ from gidd_jax.analysis.finite_size import Collapse, collapse, incoherent_r, subc
 from gidd_jax.analysis.guidance import format_guidance
 from gidd_jax.analysis.internal import Gaps, effective_dimension, expected_inflation, mode_gaps
 from gidd_jax.analysis.intervals import Interval, bootstrap_interval, intervals_by, mean_interval, paired_interval
+from gidd_jax.analysis.labels import LABELS, axis_label, metric_name, metric_unit, sampler_of
 from gidd_jax.analysis.oscillators import curve, describe, format_transition, found_transition, ramp, systems
 from gidd_jax.analysis.pairs import Midpoint, commitment, commitments, format_pairs, midpoint
 from gidd_jax.analysis.references import references
@@ -25,16 +26,11 @@ from gidd_jax.analysis.sigmoid import SigmoidFit, bootstrap_midpoint, fit_sigmoi
 from gidd_jax.analysis.spectrum import Bands, ModeEnergies, effective_rank, mode_bands, mode_energies, rankme
 from gidd_jax.analysis.summary import (
     FAMILIES,
-    LABELS,
     among,
-    axis_label,
     describe_replicas,
     format_summary,
     learning_visible,
-    metric_name,
-    metric_unit,
     presented,
-    sampler_of,
     summary,
 )
 from gidd_jax.analysis.transitions import (

@@ -8,76 +8,8 @@ import pandas as pd
 
 from gidd_jax.analysis.derive import failures, final, require_dial, swept, untrained, with_derived
 from gidd_jax.analysis.intervals import intervals_by
+from gidd_jax.analysis.labels import metric_name, metric_unit, sampler_of
 from gidd_jax.errors import InputError
-
-# metric -> (name, unit); a metric of completed boards is found under its name before the "@".
-LABELS = {
-    "loss": ("loss", "nats"),
-    "jump_loss": ("jump loss", "nats"),
-    "jump_accuracy": ("jump accuracy", "fraction"),
-    "holding_loss": ("holding loss", "nats"),
-    "holding_excess": ("holding loss − floor", "nats"),
-    "holding_floor": ("holding loss floor", "nats"),
-    "separation": ("separation", "probability"),
-    "separation_ceiling": ("separation ceiling", "probability"),
-    "precision": ("precision", "fraction"),
-    "precision_ceiling": ("precision ceiling", "fraction"),
-    "recall": ("recall", "fraction"),
-    "cell_accuracy": ("cells right", "fraction"),
-    "puzzle_accuracy": ("puzzles solved", "fraction"),
-    "violations": ("violations", "per board"),
-    "model_calls": ("model calls", "per board"),
-    "benefit_jump": ("benefit to jump", "nats"),
-    "benefit_holding": ("benefit to holding", "nats"),
-    "knockout_zero_jump": ("knock-out zero, jump", "nats"),
-    "knockout_zero_holding": ("knock-out zero, holding", "nats"),
-    "knockout_shuffle_jump": ("knock-out shuffle, jump", "nats"),
-    "knockout_shuffle_holding": ("knock-out shuffle, holding", "nats"),
-    "knockout_random_jump": ("as large a random change, jump", "nats"),
-    "knockout_random_holding": ("as large a random change, holding", "nats"),
-    "auroc_branch": ("AUROC, wrong branch", "probability"),
-    "auroc_random": ("AUROC, random cells wrong", "probability"),
-    "gradient_cosine": ("gradient cosine", "−1 to 1"),
-    "tower_cka": ("tower CKA", "0 to 1"),
-    "elbo": ("bound", "nats per token"),
-    "oracle_elbo": ("bound of the best model", "nats per token"),
-    "entropy": ("entropy of the source", "nats per token"),
-    "excess": ("bound − best model's", "nats per token"),
-    "bits_per_character": ("bits per character", "bits"),
-    "sample_nll": ("samples under the source", "nats per token"),
-    "corrected_nll": ("corrected samples", "nats per token"),
-    "sample_entropy": ("token entropy of a sample", "nats"),
-    "corrected_entropy": ("token entropy, corrected", "nats"),
-    "corrected_share": ("tokens corrected", "fraction"),
-    "ece": ("calibration error of R", "probability"),
-    "core_loss": ("R as a probability of being right", "nats"),
-    "bound": ("bound at all maskings", "nats per token"),
-    "nats": ("own task", "nats per token"),
-    "accuracy": ("tokens right, own task", "fraction"),
-    "zeroed": ("loss added, concepts zeroed", "nats per token"),
-    "shuffled": ("loss added, another text's concepts", "nats per token"),
-    "effective_rank": ("effective rank", "concepts"),
-    "effective_rank_centred": ("effective rank, centred", "concepts"),
-    "rankme": ("RankMe", "dimensions"),
-    "slot_cosine": ("cosine of concepts", "0 to 1"),
-    "similarity": ("agreement with human scores", "Pearson"),
-    "similarity_rank": ("agreement with human scores", "Spearman"),
-    "topic": ("topic by a linear probe", "fraction"),
-    "retrieval": ("other version found", "fraction"),
-    "pearson": ("predicted scores", "Pearson"),
-    "spearman": ("predicted scores", "Spearman"),
-    "error": ("error of predicted scores", "variances"),
-    "cut": ("pairs cut to the model's length", "fraction"),
-    "order_parameter": ("order parameter r", "0 to 1"),
-    "order_parameter_squared": ("mean of r²", "0 to 1"),
-    "order_parameter_fourth": ("mean of r⁴", "0 to 1"),
-    "order_parameter_theory": ("r in theory, N → ∞", "0 to 1"),
-    "susceptibility": ("N Var r over time", "dimensionless"),
-    "oscillators": ("oscillators N", "count"),
-    "noise_error": ("noise error", "mean square"),
-    "encoder_accuracy": ("encoder right", "fraction"),
-    "gradient_norm": ("gradient norm", "nats per unit weight"),
-}
 
 FAMILIES = {
     "Performance": (
@@ -119,29 +51,8 @@ _WORDS = (
     *("retrieval_bag_of_words", "retrieval_tf_idf", "topic_majority"),
 )
 _FIRST = ("jump_loss", "elbo", "bound", "pearson")
+_PRESENTED = {"elbo": "tokens", "bound": "tokens", "pearson": "pairs", "noise_error": "images"}
 _ORACLES = ("entropy", "oracle_elbo", "holding_floor", "separation_ceiling", "precision_ceiling")
-
-
-def metric_name(metric: str) -> str:
-    """What a reader calls the metric: 'puzzle_accuracy@10' -> 'puzzles solved @10'."""
-    base, at, cells = metric.removesuffix("/t").partition("@")
-    return LABELS.get(base, (base.replace("_", " "), ""))[0] + (f" @{cells}" if at else "")
-
-
-def sampler_of(metric: str) -> str:
-    """'puzzle_accuracy@resample' -> 'resample'; '' for a metric of no sampler."""
-    how = metric.partition("@")[2]
-    return "" if how.isdigit() else how
-
-
-def metric_unit(metric: str) -> str:
-    """The unit of the metric, '' where it is not known."""
-    return LABELS.get(metric.removesuffix("/t").partition("@")[0], ("", ""))[1]
-
-
-def axis_label(metric: str) -> str:
-    """Name and unit of the metric, as an axis carries them."""
-    return f"{metric_name(metric)} ({metric_unit(metric)})" if metric_unit(metric) else metric_name(metric)
 
 
 def among(table: pd.DataFrame, metrics: tuple[str, ...]) -> list[str]:
@@ -212,8 +123,8 @@ def learning_visible(table: pd.DataFrame, margin: float = 0.2) -> tuple[bool, pd
 
 def presented(table: pd.DataFrame) -> str:
     """What the replicas were shown: the plural of one presentation."""
-    metrics = set(table["metric"])
-    return "tokens" if metrics & {"elbo", "bound"} else "pairs" if "pearson" in metrics else "boards"
+    present = set(table["metric"])
+    return next((unit for metric, unit in _PRESENTED.items() if metric in present), "boards")
 
 
 def describe_replicas(table: pd.DataFrame, dial: str) -> str:
