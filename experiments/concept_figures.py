@@ -141,6 +141,6 @@ def floor(table: pd.DataFrame, names: Sequence[str], counted: dict[str, float], 
         ax.set_ylabel(MEASURES[metric], fontsize=8.5)
         ax.tick_params(labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[-1].legend(fontsize=7, frameon=False, loc="lower right")
+    axes[-1].legend(fontsize=7, frameon=False, loc="center right")
     figure.suptitle(f"Agreement with people by training: mean and 95 % t interval over {seeds} seeds", fontsize=10)
     return figure
