@@ -32,8 +32,8 @@ SCALES = {
     ),
     "quick": Sizes(
         TEXT | dict(length=32, batch=4, limit=120_000),
-        dict(d_model=16, concepts=4, encoder_layers=2, decoder_layers=1, heads=2, hidden=32),
-        dict(d_model=16, layers=3, heads=2),
+        dict(d_model=16, concepts=4, encoder_layers=1, decoder_layers=1, heads=2, hidden=32),
+        dict(d_model=16, layers=2, heads=2),
         4,
         2,
     ),

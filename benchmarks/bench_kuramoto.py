@@ -41,7 +41,7 @@ class Sizes(NamedTuple):
 
 SCALES = {
     "full": Sizes(1000, 32, 8, 500, 5, 5),
-    "quick": Sizes(200, 8, 4, 200, 3, 1),
+    "quick": Sizes(64, 4, 2, 100, 2, 1, (16,)),
     "tiny": Sizes(8, 2, 2, 8, 2, 1, (2,)),
 }
 
