@@ -244,10 +244,10 @@ def test_the_command_line_tunes_plots_and_reports(made, tmp_path, capsys):
     flags = re.search(r"model: give (.*), as it has$", told.strip()).group(1)
     assert cli.main(["sweep", "pairs", *given, *shlex.split(flags), "--head", "0", "2", "--warm", "0", "1"]) == 0
     told = capsys.readouterr().out
-    assert "predicted scores" in told and "pooled over warm" in told
+    assert "Scores of pairs, after fine-tuning" in told and "pooled over head" in told
     assert cli.main(["report", str(out)]) == 0
     page = (out / "report.html").read_text()
-    assert "Scores of pairs" in page and "1: starts from the trained model" in page
+    assert "Scores of pairs" in page and "before training" in page
 
 
 def test_the_validation_split_of_stsb_is_measured_on(monkeypatch, made):
