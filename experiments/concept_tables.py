@@ -12,7 +12,7 @@ from gidd_jax.analysis import Interval, holm, mean_interval, paired_interval
 from gidd_jax.studies import concepts
 
 MEASURES = {
-    "bound": "bound (nats/token)",
+    "bound": "bound (nats per token)",
     "zeroed": "no concepts (+nats)",
     "shuffled": "other's (+nats)",
     "effective_rank": "rank",

@@ -93,7 +93,7 @@ def _auroc_by_t(ax: Axes, levels: pd.DataFrame) -> None:
 
 
 def against_calls(found: pd.DataFrame, boards: str) -> Figure:
-    """Boards solved and cells right against calls of the model, a column a tier: models by hue, samplers by mark."""
+    """Boards solved and cells right against model calls, a column a tier: models by hue, samplers by mark."""
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots(2, len(TIERS), sharex=True, sharey="row")
     models, samplers = (list(dict.fromkeys(found[name])) for name in ("model", "sampler"))
@@ -108,7 +108,7 @@ def against_calls(found: pd.DataFrame, boards: str) -> Figure:
                 look = dict(fmt=f"{mark}-", ms=5, capsize=2, lw=1, color=MODELS[models.index(model)])
                 ax.errorbar(at, rows["mean"], [rows["mean"] - low, high - rows["mean"]], **look)
             ticks = sorted(own["calls"].round().unique())
-            ax.set(title=tier, xscale="log", xlabel="calls of the model (per board)", ylabel=f"{label} (fraction)")
+            ax.set(title=tier, xscale="log", xlabel="model calls (per board)", ylabel=f"{label} (fraction)")
             ax.set_xticks(ticks, [f"{calls:g}" for calls in ticks])
             ax.set_xticks([], minor=True)
             ax.spines[["top", "right"]].set_visible(False)

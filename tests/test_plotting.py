@@ -118,7 +118,7 @@ def test_panels_without_a_metric_are_left_out():
 
 @pytest.mark.parametrize("draw", [plotting.learning_curves, plotting.against_coupling, plotting.by_t])
 def test_an_unknown_dial_is_refused(draw):
-    with pytest.raises(InputError, match="no hyper named 'gate'"):
+    with pytest.raises(InputError, match="no dial named 'gate'"):
         draw(sweep_table(evaluations=1), "gate")
 
 

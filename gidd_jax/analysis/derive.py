@@ -99,7 +99,7 @@ def require_dial(table: pd.DataFrame, dial: str) -> None:
     """Refuse a dial that is no hyper of the table."""
     if dial not in settings(table):
         known = ", ".join(settings(table))
-        raise InputError(f"the table has no hyper named {dial!r}; choose the dial from: {known}")
+        raise InputError(f"the table has no dial named {dial!r}; choose the dial from: {known}")
 
 
 def _on_split(table: pd.DataFrame, preference: tuple[str, ...]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Steps on boards, each with one call of the model, until they are done or every board stands still."""
+"""Steps on boards, each with one model call, until they are done or every board stands still."""
 
 from collections.abc import Callable
 from typing import NamedTuple
