@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from gidd_jax.studies import sudoku
+from gidd_jax.commands import flags
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "gidd_jax"
@@ -83,12 +83,14 @@ def test_files_stay_short(path):
     assert len(path.read_text().splitlines()) <= 400
 
 
-def test_every_setting_is_read_somewhere():
+@pytest.mark.parametrize("name", flags.STUDIES)
+def test_every_setting_is_read_somewhere(name):
     text = "\n".join(path.read_text() for path in FILES if "settings" not in path.name)
-    for field in dataclasses.fields(sudoku.Config):
+    study = flags.study(name)
+    for field in dataclasses.fields(study.Config):
         assert re.search(rf"\b\w*(config|settings|self|c)\.{field.name}\b|\"{field.name}\"", text), field.name
-    for name in sudoku.Hyper._fields:
-        assert re.search(rf"hyper\w*\.{name}\b|\"{name}\"|_fields", text), name
+    for dial in study.Hyper._fields:
+        assert re.search(rf"\.{dial}\b|\"{dial.removeprefix('w_')}\"", text), dial
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -35,7 +35,9 @@ TINY = {
     | dict(samples=2, sample_steps=2, correct_steps=2),
     "phase": dict(data="markov", length=8, d_model=8, heads=1, layers=2, batch=2, eval_sequences=2, strata=2)
     | dict(samples=2, sample_steps=2),
-    "concepts": dict(data="kjv", cut="line", limit=20_000, length=8, d_model=8, heads=1, hidden=8, batch=2)
+    "concepts": dict(
+        data="kjv", similarity="none", cut="line", limit=20_000, length=8, d_model=8, heads=1, hidden=8, batch=2
+    )
     | dict(eval_sequences=4, strata=2, concepts=2),
     "kuramoto": dict(oscillators=4),
     "syncgap": dict(data="synthetic", limit=100, d_model=8, heads=1, layers=2, batch=2, eval_images=2, pairs=2)
