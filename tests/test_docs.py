@@ -6,6 +6,7 @@ import json
 import pathlib
 import pkgutil
 import re
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 import gidd_jax
-from gidd_jax import analysis, corruption, diffusion, kuramoto, losses, replica, sampling, schedules, sweep
+from gidd_jax import analysis, cli, corruption, diffusion, kuramoto, losses, replica, sampling, schedules, sweep
+from gidd_jax.commands import flags
 from gidd_jax.data import sudoku
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -63,6 +65,27 @@ def test_the_study_of_the_readme_runs_and_learns(tmp_path, monkeypatch):
     first, *_, last = told(space["table"].query("learning_rate > 0.009"), "step")
     assert 2.0 < first < 2.7 and last < first / 2
     assert space["table"].query("metric == 'bound'")["row"].nunique() == 8
+
+
+def test_the_commands_of_the_documents_are_understood(tmp_path, monkeypatch):
+    class Understood(Exception):
+        pass
+
+    def stop(*_):
+        raise Understood
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(flags, "prepare_jax", stop)
+    for name, study in {"text": "language", "words": "phase", "concepts": "concepts"}.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text(json.dumps({"study": study}))
+    texts = [path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))]
+    commands = [line for text in texts for line in re.findall(r"^    gidd-jax (.*)", text, re.M)]
+    commands = [shlex.split(line, comments=True) for line in commands if "$" not in line and "..." not in line]
+    assert len(commands) > 12
+    for words in commands:
+        with pytest.raises(Understood):
+            cli.main(words)
 
 
 @pytest.mark.slow
