@@ -7,9 +7,9 @@ import warnings
 
 from gidd_jax.commands import flags
 
-EXAMPLE = "gidd-jax sweep sudoku --data 4x4 --seeds 0 1 2 3 --coupling 0 0.5 1 --steps 300 --out runs/a"
+EXAMPLE = "gidd-jax sweep sudoku --data 4x4 --seeds 0 1 2 3 --coupling 0 .5 1 --steps 300 --out runs/a"
 
-USAGE = "gidd-jax sweep STUDY [--out DIR] [--seeds N ...] [--coupling K ...] [dials and settings below]"
+USAGE = "gidd-jax sweep STUDY [--out DIR] [--seeds N ...] [--coupling K ...] [dials and settings]"
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
