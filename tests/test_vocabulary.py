@@ -81,9 +81,10 @@ def test_every_metric_has_a_name_and_a_unit(name):
     hyper = jax.tree.map(jnp.asarray, study.Hyper())
 
     def all_metrics(key, data):
-        state = study.init(key, hyper, settings, data)
-        told = study.evaluate(state, key, hyper, settings, data, jnp.int32(0))[0]
-        return told | study.step(state, key, hyper, settings, data, jnp.int32(0))[1]
+        start, measure, train = jax.random.split(key, 3)
+        state = study.init(start, hyper, settings, data)
+        told = study.evaluate(state, measure, hyper, settings, data, jnp.int32(0))[0]
+        return told | study.step(state, train, hyper, settings, data, jnp.int32(0))[1]
 
     found = jax.eval_shape(all_metrics, jax.random.key(0), data)
     assert len(found) > 2
