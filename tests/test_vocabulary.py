@@ -36,7 +36,7 @@ TINY = {
     "phase": dict(data="markov", length=8, d_model=8, heads=1, layers=2, batch=2, eval_sequences=2, strata=2)
     | dict(samples=2, sample_steps=2),
     "concepts": dict(
-        data="kjv", similarity="none", cut="line", limit=20_000, length=8, d_model=8, heads=1, hidden=8, batch=2
+        data="kjv", similarity="none", cut="line", limit=400_000, length=8, d_model=8, heads=1, hidden=8, batch=2
     )
     | dict(eval_sequences=4, strata=2, concepts=2),
     "kuramoto": dict(oscillators=4),
