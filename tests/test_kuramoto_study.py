@@ -109,7 +109,7 @@ def test_another_swept_hyper_is_a_system_of_its_own(swept):
     table = pd.concat([swept.table, swept.table.assign(scale=2.0, row="b" + swept.table["row"])])
     assert list(analysis.systems(table, "coupling"))[:2] == ["N = 24, scale 1", "N = 24, scale 2"]
     assert analysis.found_transition(table, "coupling") is None
-    with pytest.raises(InputError, match="no hyper"):
+    with pytest.raises(InputError, match="no dial"):
         analysis.systems(table, "gate")
 
 

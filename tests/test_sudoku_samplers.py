@@ -124,4 +124,4 @@ def test_samplers_are_lines_of_a_block_of_their_own():
         ["0", "resample+oracle_jump", "0.750"],
         ["1", "resample+oracle_jump", "1.750"],
     ]
-    assert "puzzles" in told[: told.index("Samplers")] and max(map(len, told.splitlines())) <= 120
+    assert "solved" in told[: told.index("Samplers")] and max(map(len, told.splitlines())) <= 120

@@ -96,7 +96,7 @@ def failures(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def require_dial(table: pd.DataFrame, dial: str) -> None:
-    """Refuse a dial that is no hyper of the table."""
+    """Refuse a dial that the table does not have."""
     if dial not in settings(table):
         known = ", ".join(settings(table))
         raise InputError(f"the table has no dial named {dial!r}; choose the dial from: {known}")
