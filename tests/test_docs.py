@@ -119,5 +119,5 @@ def test_the_notebook_runs_from_the_first_cell_to_the_last(tmp_path, monkeypatch
                     compile("".join(cell["source"]).replace("steps=200", "steps=40"), "quickstart.ipynb", "exec"), space
                 )
     told = capsys.readouterr().out
-    assert "Untrained" in told and "benefit of coupling" in told
+    assert "Before training" in told and "benefit of coupling" in told
     assert space["by_seed"].shape == (4, 3) and bool(jnp.isfinite(space["loss"]))
