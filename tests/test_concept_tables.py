@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments import concept_figures, concept_fixes, concept_floor, concept_tables, prefix_diffusion
+from experiments import (
+    concept_figures,
+    concept_fixes,
+    concept_floor,
+    concept_gradients,
+    concept_tables,
+    prefix_diffusion,
+)
 from gidd_jax.studies import concepts, concepts_data
 
 NAMES = tuple(concept_fixes.FIXES)
@@ -134,3 +141,20 @@ def test_pieces_are_weighed_by_how_few_training_texts_have_them(tmp_path):
     part = rare["a"] ** 2 / np.hypot(rare["a"], rare["b"]) / np.hypot(rare["a"], rare["e"])
     assert found["weighed"] == pytest.approx(np.corrcoef([1.0, 0.0, part], [3, 1, 2])[0, 1], abs=1e-9)
     assert found["counts"] == pytest.approx(np.corrcoef([1.0, 4 / 6, 5 / 6], [3, 1, 2])[0, 1], abs=1e-9)
+
+
+def test_gradients_are_told_as_multiples_of_the_first_objectives_seed_by_seed():
+    """Seeds ten times apart, an objective 2^i times the first in each: multiples without spread."""
+    lines = []
+    for (i, name), seed, step in itertools.product(enumerate(concept_gradients.OBJECTIVES), range(3), (0, 7)):
+        values = {"concept_gradient": 10.0**seed * 2.0**i * (3.0 if step else 1.0), "zeroed": 0.25 + 0.1 * i}
+        lines += [(name, seed, step, "validation", -1, metric, value) for metric, value in values.items()]
+    table = pd.DataFrame(lines, columns=["setting", "seed", "step", "split", "bin", "metric", "value"])
+    heads, *told, _ = concept_gradients.tell(table, steps=7, seeds=3).splitlines()
+    assert "step 7" in heads
+    for i, (line, (name, (_, said))) in enumerate(zip(told, concept_gradients.OBJECTIVES.items(), strict=True)):
+        times = f"{2**i:.2f} ±0.00"
+        first, later = (f"{37 * 2**i * scale:.2e}" for scale in (1, 3))
+        assert line.split("  ", 1)[0] == name
+        cells = [cell.strip() for cell in line[len(name) :].split("  ") if cell.strip()]
+        assert cells == [said, first, times, later, times, f"{0.25 + 0.1 * i:+.3f} ±0.000"]

@@ -257,6 +257,39 @@ def test_dropout_differs_by_replica_and_step_and_leaves_the_task_as_it_is():
     assert float(lost(key(0, 0))) == pytest.approx(found[0, 0], rel=1e-6)
 
 
+@pytest.mark.slow
+def test_the_gradient_of_a_concept_is_that_of_differences_of_numpy():
+    """Central differences of the task's loss, written in numpy from the logits, by every coordinate of the concepts."""
+    config = concepts.Config(**TINY)
+    data = loaded(config)
+    hyper = concepts.Hyper(n_concepts=3.0, gate=1.0, init_std=0.3, self_attention=1.0, elbo=1.0, smoothing=0.0)
+    params = concepts.init(jax.random.key(0), hyper, config, data).params
+    text = rows(data)
+    found = jax.jit(
+        lambda params: concepts_evaluation._gradients(jax.random.key(4), params, hyper, config, data, text)
+    )(params)
+
+    task = pose(jax.random.key(4), text, hyper, concepts_model.mask_id(data))
+    z, _ = concepts_model.encode(params, hyper, config, data, task.seen, task.keep)
+    weight = np.where(task.scored, 1 / np.maximum(np.float64(task.t), 1e-3)[:, None], 0)
+    logits = jax.jit(
+        lambda moved: jax.lax.map(lambda z: concepts_model.decode(params, hyper, config, data, z, task), moved)
+    )
+
+    def losses(moved):
+        told = np.float64(logits(moved))
+        nats = np.log(np.exp(told).sum(-1)) - np.take_along_axis(told, np.asarray(task.x)[None, ..., None], -1)[..., 0]
+        return (weight * nats).sum(2) / weight.sum()  # [moves, B]: a text's concepts reach its own cells alone
+
+    # A coordinate at a time, of all texts at once.
+    z, half = np.asarray(z), 1e-2 * np.eye(z[0].size, dtype=np.float32).reshape(-1, 1, *z[0].shape)
+    slope = (losses(z + half) - losses(z - half)) / 2e-2
+    norms = np.linalg.norm(slope.T.reshape(z.shape), axis=-1) * len(z)
+    np.testing.assert_allclose(norms[:, 3], 0, atol=1e-3)  # nobody reads what is out of use
+    assert norms[:, :3].min() > 0.01
+    assert float(found["concept_gradient"].value()) == pytest.approx(norms[:, :3].mean(), rel=5e-3)
+
+
 def test_settings_that_contradict_are_refused():
     config = concepts.Config(**TINY)
     data = loaded(config)
