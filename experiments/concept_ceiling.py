@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
-from experiments.concept_fixes import PRESETS, RATES
+from experiments import concept_fixes, concept_floor
 from experiments.concept_runs import parser
 from gidd_jax import export, files, geometry, progress, sweep
 from gidd_jax.analysis import mean_interval
@@ -24,6 +24,8 @@ from gidd_jax.studies import concepts, concepts_data, language, language_model
 from gidd_jax.studies.concepts_evaluation import PENALTY
 from gidd_jax.types import Tree
 
+PRESETS = concept_fixes.PRESETS | {"floor": concept_floor.PRESETS["tiny"]}
+RATES = concept_fixes.RATES | {"floor": concept_floor.RATES["tiny"]}
 AT_ONCE = 64
 
 
