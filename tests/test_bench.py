@@ -135,6 +135,16 @@ def test_every_benchmark_runs(tiny, name, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_quick_benchmarks_run_side_by_side_and_are_told_in_order(tmp_path, capsys):
+    out = tmp_path / "rows.jsonl"
+    assert cli.main(["bench", "gidd_loss", "data", "--quick", "--out", str(out)]) == 0
+    names = [json.loads(line)["name"].split("/")[0] for line in out.read_text().splitlines()]
+    assert list(dict.fromkeys(names)) == ["gidd_loss", "data"] and len(names) > 6
+    printed = [line.split("/")[0] for line in capsys.readouterr().out.splitlines() if "/" in line[:10]]
+    assert printed == names
+
+
+@pytest.mark.slow
 def test_a_sweep_is_started_cold_and_warm():
     from benchmarks import bench_compile, subjects
 

@@ -1,11 +1,15 @@
 """``gidd-jax bench [NAME ...]``: how fast and how large, with what it is compared to, on this machine."""
 
 import argparse
+import concurrent.futures
 import contextlib
+import functools
 import importlib
 import json
+import multiprocessing
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import gidd_jax
@@ -36,35 +40,63 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     command = " ".join(["gidd-jax", "bench", *arguments])
     with importlib.import_module("benchmarks.harness").hasty() if args.quick else contextlib.nullcontext():
         flags.prepare_jax(args.host_devices)
-        lines = _measured(args.names or there, scale, command, args.out)
+        lines = _measured(args.names or there, scale, command, args.out, args.host_devices)
     print(importlib.import_module("benchmarks.report").table(lines))
     return 0
 
 
-def _measured(names: list[str], scale: str, command: str, out: pathlib.Path | None) -> list[dict[str, Any]]:
+def _measured(
+    names: list[str], scale: str, command: str, out: pathlib.Path | None, host_devices: int | None
+) -> list[dict[str, Any]]:
     """The rows as lines; ``out`` holds those that are done at any time."""
     import jax
 
     report = importlib.import_module("benchmarks.report")
-    harness = importlib.import_module("benchmarks.harness")
     cached = jax.config.jax_enable_compilation_cache
     # A program from the cache would be told as a fast compiler; a quick run tells nothing of speed.
     jax.config.update("jax_enable_compilation_cache", scale == "quick")
     try:
-        rates = harness.measured_rates()
+        rates = importlib.import_module("benchmarks.harness").measured_rates()
         about = report.environment(command) | {"measured_flops": rates.flops, "measured_bytes": rates.bytes}
         print(f"{about['device']}: {report.limits(rates)}", file=sys.stderr)
+        # What tells nothing of speed may run side by side, unless all would want one accelerator's memory.
+        hands = jax.device_count() if scale == "quick" and jax.default_backend() == "cpu" else 1
+        if min(hands, len(names)) > 1:
+            found = _side_by_side(names, scale, rates, hands, host_devices)
+        else:
+            found = (line for name in names for line in _rows(name, scale, rates))
         lines = []
-        for name in names:
-            bench = importlib.import_module(f"benchmarks.bench_{name}")
-            for row in bench.rows(bench.SCALES[scale], harness.PACES[scale], rates):
-                lines.append(report.as_line(row) | about)
-                print(report.brief(lines[-1]), file=sys.stderr)
-                if out:
-                    files.write_text(out, "\n".join(map(json.dumps, lines)) + "\n")
+        for line in found:
+            lines.append(line | about)
+            print(report.brief(lines[-1]), file=sys.stderr)
+            if out:
+                files.write_text(out, "\n".join(map(json.dumps, lines)) + "\n")
         return lines
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
+
+
+def _rows(name: str, scale: str, rates: Any) -> Iterator[dict[str, Any]]:
+    """A benchmark's rows as lines, each when it is done."""
+    bench, harness = (importlib.import_module(f"benchmarks.{module}") for module in (f"bench_{name}", "harness"))
+    for row in bench.rows(bench.SCALES[scale], harness.PACES[scale], rates):
+        yield importlib.import_module("benchmarks.report").as_line(row)
+
+
+def _side_by_side(
+    names: list[str], scale: str, rates: Any, hands: int, host_devices: int | None
+) -> Iterator[dict[str, Any]]:
+    """The same in the same order, of ``hands`` processes that take a benchmark each."""
+    whole = functools.partial(_all_rows, scale=scale, rates=rates)
+    with concurrent.futures.ProcessPoolExecutor(
+        hands, multiprocessing.get_context("spawn"), flags.prepare_jax, (host_devices,)
+    ) as pool:
+        for lines in pool.map(whole, names):
+            yield from lines
+
+
+def _all_rows(name: str, scale: str, rates: Any) -> list[dict[str, Any]]:
+    return list(_rows(name, scale, rates))
 
 
 def _found() -> list[str]:
