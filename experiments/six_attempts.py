@@ -217,7 +217,8 @@ def _write(args: argparse.Namespace, text: str, told: list, last: pd.DataFrame, 
     base = last["metric"].str.extract("([^@/]*)", expand=False)
     kept = last[base.isin([*verdicts.KEPT, *verdicts.WORTH]) & (~base.isin(verdicts.FLOORS) | (last["attempt"] == "3"))]
     scalars, binned = kept[kept["bin"] == -1], kept[kept["bin"] >= 0]
-    scalars = scalars[["attempt", "seed", "presentations", "metric", "value"]].sort_values(["attempt", "metric", "seed"])
+    columns = ["attempt", "seed", "presentations", "metric", "value"]
+    scalars = scalars[columns].sort_values(["attempt", "metric", "seed"])
     tables = {"results.csv": scalars, "by_t.csv": intervals_by(binned, ["attempt", "metric", "bin"])}
     for name, table in tables.items():
         files.write(args.out / name, lambda p, table=table: table.to_csv(p, index=False, float_format="%.4g"))
