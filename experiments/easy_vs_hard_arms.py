@@ -31,13 +31,15 @@ import pandas as pd
 
 from experiments import easy_vs_hard_arms_tables as tables
 from experiments.easy_vs_hard import PRESETS, Preset, described
-from experiments.easy_vs_hard_figures import against_calls, by_width
+from experiments.easy_vs_hard_figures import against_calls, by_volume, by_width
 from gidd_jax import files, progress, sweep
 from gidd_jax.commands import flags
 from gidd_jax.data.sudoku import label, load, tiers, write_csv
 from gidd_jax.studies import sudoku
 
 SEEDS = range(3)
+OFTEN = 80
+"""Steps between evaluations of the arm ``volume``: a take-off is told no closer."""
 Run = Callable[..., sweep.SweepResult]
 """Groups of rows, and a name where an arm has several sweeps -> what was trained, or found there."""
 MODELS = {
@@ -101,11 +103,15 @@ def curricula(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.Data
 
 def volume(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
     """One tier, a constant rate, evaluations close together; few boards: 160 of them trained on over and over."""
-    steps = preset.settings["steps"]
-    often = dict(source=preset.tiers[1], eval_every=steps // 150 * 10, eval_boards=128, schedule="constant")
+    often = dict(source=preset.tiers[1], eval_every=OFTEN, eval_boards=128, schedule="constant")
     configs = [config(preset, **often, limit=limit) for limit in (0, 200)]
-    table = run([(each, grid(preset)) for each in configs]).table
-    return tables.volume(table, {"g0": "all boards", "g1": "160 boards"})
+    table, names = run([(each, grid(preset)) for each in configs]).table, {"g0": "all boards", "g1": "160 boards"}
+    chance = float(np.log(preset.boards().box.size))
+    before = {"jump_loss": chance, "separation": 0.0}
+    curves = {name: {m: tables.along(table, g, m) for m in before} for g, name in names.items()}
+    drawn = by_volume(curves, before, described(preset, preset.boards()))
+    files.write(out / "volume.png", lambda path: drawn.savefig(path, dpi=150, format="png"))
+    return tables.volume(table, names, chance)
 
 
 def hysteresis(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
@@ -169,7 +175,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arm", choices=tuple(ARMS))
     parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
+    parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/easy_vs_hard_arms"))
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    sys.exit(main(given.arm, PRESETS[given.preset], given.out, given.quiet))
+    chosen = PRESETS[given.preset]
+    settings = chosen.settings | ({"steps": given.steps} if given.steps else {})
+    sys.exit(main(given.arm, chosen._replace(settings=settings), given.out, given.quiet))

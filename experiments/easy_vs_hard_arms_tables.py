@@ -32,19 +32,33 @@ def curricula(table: pd.DataFrame, names: dict[tuple[int, int], str]) -> Told:
     return _told(found, "tested on hard boards")
 
 
-def volume(table: pd.DataFrame, names: dict[str, str]) -> Told:
-    """Take-off of each head in boards seen, by coupling and by how many boards there are; differences by seed."""
-    rows = table[(table["split"] == "validation") & (table["bin"] == -1)]
+def volume(table: pd.DataFrame, names: dict[str, str], chance: float) -> Told:
+    """Take-off of each head in boards seen, by coupling and by how many boards there are; differences by seed.
+
+    Of the jump's loss from ``chance``, and of the holding head's separation from 0: its loss falls to the base rate's
+    before it tells any cell from another.
+    """
     found = []
     for group, name in names.items():
-        for head, measure in (("jump", "jump_loss"), ("holding", "holding_loss")):
-            own = rows[(rows["group"] == group) & (rows["metric"] == measure)]
-            curves = own.pivot_table(index=["attention", "seed"], columns="presentations", values="value")
-            times = pd.Series(take_off_times(curves.columns.to_numpy(float), curves.to_numpy()), curves.index)
+        for head, measure, first in (("jump", "jump_loss", chance), ("holding", "separation", 0.0)):
+            curves = along(table, group, measure)
+            times = take_off_times(curves.columns.to_numpy(float), curves.to_numpy(), first=first)
+            times = pd.Series(times, curves.index)
             found += [_line(name, K, f"{head} take-off (boards)", times[K]) for K in (0.0, 1.0)]
             found += [_line(name, 1.0, f"{head} take-off - K = 0's (boards)", times[1.0] - times[0.0])]
-            found += [_line(name, K, f"{head} loss at the end", curves.loc[K].iloc[:, -1]) for K in (0.0, 1.0)]
-    return _told(found, "a take-off that is not seen counts in no mean; n says how many were")
+            for each in dict.fromkeys((f"{head}_loss", measure)):
+                ends = along(table, group, each)
+                word = each.replace("_", " ")
+                found += [_line(name, K, f"{word} at the end", ends.loc[K].iloc[:, -1]) for K in (0.0, 1.0)]
+    note = "a take-off that is not seen counts in no mean; n says how many were"
+    return _told(found, f"half way from chance ({chance:.2f} nats; separation 0) to the last level; {note}")
+
+
+def along(table: pd.DataFrame, group: str, measure: str) -> pd.DataFrame:
+    """A measure on validation boards by boards seen (columns), coupling and seed (rows)."""
+    rows = table[(table["split"] == "validation") & (table["bin"] == -1) & (table["group"] == group)]
+    own = rows[rows["metric"] == measure]
+    return own.pivot_table(index=["attention", "seed"], columns="presentations", values="value")
 
 
 def hysteresis(table: pd.DataFrame) -> Told:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.easy_vs_hard_contrasts import HEADS, OWN, TIERS, losses, visible
-from gidd_jax.analysis import mean_interval
+from gidd_jax.analysis import axis_label, mean_interval
 
 HUES = {"easy": "#0072B2", "hard": "#D55E00"}
 MODELS, MARKS = ("#009E73", "#CC79A7", "#000000"), ("^", "o", "s", "D")
@@ -117,6 +117,27 @@ def against_calls(found: pd.DataFrame, boards: str) -> Figure:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
     seeds = found["n"].max()
     figure.suptitle(f"Uniform against masked noise. {boards}; mean and 95 % t interval, {seeds} seeds", size=9)
+    return figure
+
+
+def by_volume(curves: dict[str, dict[str, pd.DataFrame]], chance: dict[str, float], boards: str) -> Figure:
+    """What takes off against boards seen, a column of panels a set of boards: seeds thin, their means thick."""
+    figure = Figure(figsize=(5 * len(curves), 3 * len(chance)), layout="constrained")
+    axes = figure.subplots(len(chance), len(curves), sharex=True, sharey="row", squeeze=False)
+    for column, (name, measured) in zip(axes.T, curves.items(), strict=True):
+        for ax, (measure, found) in zip(column, measured.items(), strict=True):
+            found = found.loc[:, found.columns > 0]  # the axis is logarithmic
+            for (K, rows), colour in zip(found.groupby(level="attention"), MODELS, strict=False):
+                ax.plot(found.columns, rows.T, color=colour, lw=0.6, alpha=0.5)
+                ax.plot(found.columns, rows.mean(), color=colour, lw=1.8, label=f"K = {K:g}")
+            ax.axhline(chance[measure], color="0.5", lw=0.8, ls="--", label="chance")
+            ax.set(xscale="log", ylabel=axis_label(measure))
+            ax.spines[["top", "right"]].set_visible(False)
+        column[0].set_title(f"trained on {name}", size=10)
+        column[-1].set_xlabel("presentations (boards)")
+    axes[0, 0].legend(fontsize=8, frameon=False)
+    seeds = len(next(iter(curves.values()))["jump_loss"].loc[0.0])
+    figure.suptitle(f"When do the heads take off? {boards}; thin: {seeds} seeds, thick: their mean", size=9)
     return figure
 
 

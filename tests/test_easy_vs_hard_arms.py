@@ -42,18 +42,31 @@ def test_curricula_are_compared_with_hard_alone_by_seed():
 
 
 def test_take_off_is_told_in_boards_and_paired():
+    """From chance, whatever the first evaluations say; the holding head's by its separation, not by its loss."""
     boards, lines = np.arange(0, 2000, 100), []
-    for group, K, seed, head in itertools.product(("g0", "g1"), (0.0, 1.0), SEEDS, ("jump", "holding")):
-        at = 950 + 10 * seed - 300 * (K > 0) * (head == "holding")
+    for group, K, seed in itertools.product(("g0", "g1"), (0.0, 1.0), SEEDS):
+        own = dict(group=group, attention=K, seed=seed, split="validation")
         for seen in boards:
-            own = dict(
-                group=group, attention=K, seed=seed, presentations=seen, split="validation", metric=f"{head}_loss"
-            )
-            lines.append(dict(value=1.0 if seen < at else 0.5, **own))
-    mean = told(tables.volume(table(lines), {"g0": "all", "g1": "few"})[1])
+            jump, holding = 150 + 10 * seed, 950 + 10 * seed - 300 * K
+            for metric, value in (
+                ("jump_loss", 1.0 if seen < jump else 0.5),
+                ("separation", 0.0 if seen < holding else 0.8),
+                ("holding_loss", 0.7 if seen < 400 else 0.6),
+            ):
+                lines.append(dict(value=value, presentations=seen, metric=metric, **own))
+    told_of, found = tables.volume(table(lines), {"g0": "all", "g1": "few"}, chance=1.0)
+    mean = told(found)
     assert mean["few", 1.0, "holding take-off - K = 0's (boards)"] == pytest.approx(-300, abs=1)
+    assert mean["all", 0.0, "jump take-off (boards)"] == pytest.approx(150, abs=1)
     assert mean["all", 1.0, "jump take-off - K = 0's (boards)"] == 0
-    assert mean["all", 0.0, "jump loss at the end"] == 0.5
+    ends = mean["all", 0.0, "jump loss at the end"], mean["all", 1.0, "separation at the end"]
+    assert ends == pytest.approx((0.5, 0.8))
+    assert "half way from chance (1.00 nats; separation 0)" in told_of
+    before = {"jump_loss": 1.0, "separation": 0.0}
+    curves = {name: {m: tables.along(table(lines), g, m) for m in before} for g, name in (("g0", "all"), ("g1", "few"))}
+    axes = figures.by_volume(curves, before, "boards").axes
+    assert len(axes) == 4 and axes[0].get_ylabel() == "jump loss (nats per cell)" and axes[2].get_xscale() == "log"
+    np.testing.assert_allclose(axes[2].lines[3].get_ydata()[-1], 0.8)  # after three seeds their mean
 
 
 @pytest.mark.parametrize("width", [0.0, 0.25])

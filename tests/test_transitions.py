@@ -148,6 +148,10 @@ def test_take_off_times():
     found = analysis.take_off_times(t, curves)
     np.testing.assert_allclose(found[:2], [30, 60], atol=0.01)
     assert np.isnan(found[2])
+    # A curve that rises within its first eighth shows no first level; told it, the crossing is where it is.
+    early = 1 / (1 + np.exp((5 - t) / 0.5))
+    assert analysis.take_off_times(t, early)[0] > 5.5
+    np.testing.assert_allclose(analysis.take_off_times(t, early, first=0.0), 5, atol=0.01)
 
 
 def test_change_points():

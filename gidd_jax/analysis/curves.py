@@ -9,18 +9,19 @@ LEAST_POINTS = 8
 LEAST_RISE = 4.0
 
 
-def take_off_times(t: ArrayLike, y: ArrayLike, share: float = 0.5) -> np.ndarray:
+def take_off_times(t: ArrayLike, y: ArrayLike, share: float = 0.5, first: float | None = None) -> np.ndarray:
     """When each curve y [M, T] leaves its first level for good, [M] in the units of t; NaN where none is seen.
 
-    Levels are medians of the first and last eighth of the points; the time is where the curve last crosses the first
-    level plus ``share`` of the rise, between two points linearly. A rise below 4 standard deviations of the noise (told
+    Levels are medians of the first and last eighth of the points, unless ``first`` is known (chance, say: of a curve
+    that took off within its first eighth); the time is where the curve last crosses the first level plus ``share`` of
+    the rise, between two points linearly. A rise below 4 standard deviations of the noise (told
     from differences of neighbours) is none. Rising and falling curves alike. Raises InputError for fewer than 8 points.
     """
     t, y = np.asarray(t, float), np.atleast_2d(np.asarray(y, float))
     if y.shape[1] != len(t) or len(t) < LEAST_POINTS:
         raise InputError(f"take-off times need {LEAST_POINTS} points or more; got t {t.shape} and y {y.shape}")
     ends = max(1, len(t) // 8)
-    return np.array([_take_off(t, curve, ends, share) for curve in y])
+    return np.array([_take_off(t, curve, ends, share, first) for curve in y])
 
 
 def change_points(y: ArrayLike, alpha: float = 0.05, seed: int = 0, draws: int = 999) -> list[int]:
@@ -50,8 +51,8 @@ def change_points(y: ArrayLike, alpha: float = 0.05, seed: int = 0, draws: int =
     return split(0, len(y))
 
 
-def _take_off(t: np.ndarray, curve: np.ndarray, ends: int, share: float) -> float:
-    first, last = np.median(curve[:ends]), np.median(curve[-ends:])
+def _take_off(t: np.ndarray, curve: np.ndarray, ends: int, share: float, first: float | None) -> float:
+    first, last = np.median(curve[:ends]) if first is None else first, np.median(curve[-ends:])
     noise = 1.4826 * np.median(np.abs(np.diff(curve))) / np.sqrt(2)
     if not np.isfinite(curve).all() or not abs(last - first) > LEAST_RISE * noise or last == first:
         return np.nan
