@@ -128,9 +128,9 @@ PRESETS = {
 """At `paper` 31,250 steps of 64 are 2M boards a row. The size of `tiny` is one at which pilots of seed 900 left chance
 by far: jump loss at high t 1.1 with given cells seen and 1.5 blind, of 1.79. `couplings` is `tiny` with every coupling
 and eight seeds, at the rate that the arm ``learning_rate`` found best for every tier and K. `settled` was added when
-`couplings` had left the primary contrast open (D = +.011 [-.042, +.065]): that contrast alone, by the same thresholds, on
-64 seeds that no run has seen, 8 to 71; with a spread over seeds of .064 nats they find a D of .023 with probability .8
-and call it nothing where it stays below .007. `longer` was added when the
+`couplings` had left the primary contrast open (D = +.011 [-.042, +.065]): that contrast alone, by the same thresholds,
+on 64 seeds that no run has seen, 8 to 71; with a spread over seeds of .064 nats they find a D of .023 with probability
+.8 and call it nothing where it stays below .007. `longer` was added when the
 results of `tiny` were known: there the holding head alone had not left its plateau. `short` is 9x9 in a quarter of an
 hour of a core: 12,800 boards a row, which leave chance only with rotary positions (pilots of seed 900, K = 0: jump loss
 at high t 1.1 to 1.6 of 2.20, with learned ones 2.20 at both rates)."""
