@@ -25,6 +25,10 @@ class Pace(NamedTuple):
     least: float
 
 
+LONG = ("concepts", "sampling", "train_step")
+"""Benchmarks that compile several models: they start first where processes share the work."""
+PROBES = {"full": (2048, 2**28), "quick": (512, 2**24)}
+"""The product and the array by which the machine's rates are measured."""
 PACES = {"full": Pace(7, 0.3), "quick": Pace(5, 0.03), "tiny": Pace(5, 0.0)}
 
 
@@ -162,7 +166,7 @@ def _lap(call: Callable[[], Any], inner: int, clock: Callable[[], float]) -> flo
 
 
 @functools.cache
-def measured_rates(size: int = 2048, copied: int = 2**28) -> Rates:
+def measured_rates(size: int, copied: int) -> Rates:
     """What this machine does: FLOP/s of a float32 product of size x size, bytes/s of an array read and written.
 
     Best of the repetitions, because it stands for a limit. The default precision of the backend holds: on a GPU that

@@ -3,7 +3,6 @@
 import argparse
 import concurrent.futures
 import contextlib
-import functools
 import importlib
 import json
 import multiprocessing
@@ -56,7 +55,8 @@ def _measured(
     # A program from the cache would be told as a fast compiler; a quick run tells nothing of speed.
     jax.config.update("jax_enable_compilation_cache", scale == "quick")
     try:
-        rates = importlib.import_module("benchmarks.harness").measured_rates()
+        harness = importlib.import_module("benchmarks.harness")
+        rates = harness.measured_rates(*harness.PROBES[scale])
         about = report.environment(command) | {"measured_flops": rates.flops, "measured_bytes": rates.bytes}
         print(f"{about['device']}: {report.limits(rates)}", file=sys.stderr)
         # What tells nothing of speed may run side by side, unless all would want one accelerator's memory.
@@ -87,12 +87,14 @@ def _side_by_side(
     names: list[str], scale: str, rates: Any, hands: int, host_devices: int | None
 ) -> Iterator[dict[str, Any]]:
     """The same in the same order, of ``hands`` processes that take a benchmark each."""
-    whole = functools.partial(_all_rows, scale=scale, rates=rates)
+    harness = importlib.import_module("benchmarks.harness")
     with concurrent.futures.ProcessPoolExecutor(
         hands, multiprocessing.get_context("spawn"), flags.prepare_jax, (host_devices,)
     ) as pool:
-        for lines in pool.map(whole, names):
-            yield from lines
+        first = sorted(names, key=lambda name: name not in harness.LONG)
+        found = {name: pool.submit(_all_rows, name, scale, rates) for name in first}
+        for name in names:
+            yield from found[name].result()
 
 
 def _all_rows(name: str, scale: str, rates: Any) -> list[dict[str, Any]]:
