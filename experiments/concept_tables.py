@@ -103,10 +103,14 @@ def least_found(each: np.ndarray, power: float = 0.8) -> float:
 
 
 def settings_table(table: pd.DataFrame, names: Sequence[str]) -> str:
-    """Mean and half-width of the interval over seeds, a line a setting; the untrained model first."""
+    """Mean and half-width of the interval over seeds, a line a setting; first random vectors and the untrained model.
+
+    Random vectors as the first setting has: as many, as wide, as many in use.
+    """
     final, first = measured(table), measured(table, 0)
     metrics = [name for name in MEASURES if name in final]
-    lines = [["untrained", *_cells(first.groupby("seed").mean(), metrics)]]
+    lines = _random(final.xs(names[0], level="setting"), metrics)
+    lines += [["untrained", *_cells(first.groupby("seed").mean(), metrics)]]
     lines += [[name, *_cells(final.xs(name, level="setting"), metrics)] for name in names]
     heads = ["setting", *(MEASURES[name] for name in metrics)]
     widths = [max(len(line[i]) for line in [heads, *lines]) for i in range(len(heads))]
@@ -115,6 +119,12 @@ def settings_table(table: pd.DataFrame, names: Sequence[str]) -> str:
         cells = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
         told.append("  ".join(cells))
     return "\n".join(told)
+
+
+def _random(rows: pd.DataFrame, metrics: Sequence[str]) -> list[list[str]]:
+    """The line of random vectors, the same in every row; none where they were not measured."""
+    known = {name: rows[f"{name}_random"].iloc[0] for name in metrics if f"{name}_random" in rows}
+    return [["random vectors", *(f"{known[name]:.3g}" if name in known else "-" for name in metrics)]] if known else []
 
 
 def _cells(rows: pd.DataFrame, metrics: Sequence[str]) -> list[str]:

@@ -72,6 +72,16 @@ def test_verdicts_say_what_the_numbers_say():
     assert words == ["not met", "met", "met"] and all("not comparable" in line for line in told if "gate " in line)
 
 
+def test_settings_stand_below_random_vectors_and_the_untrained_model():
+    last = table()[lambda lines: lines["step"] == 5]
+    made = pd.concat([last.assign(step=0), last])
+    extra = made[made["metric"] == "effective_rank"].assign(metric="effective_rank_random", value=11.5)
+    lines = concept_tables.settings_table(pd.concat([made, extra]), ["-", "depth"]).splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["setting", "random vectors", "untrained", "-", "depth"]
+    assert lines[1].split()[2:] == ["-", "11.5", "-", "-"] and "rank" in lines[0]
+    assert "random" not in concept_tables.settings_table(made, ["-", "depth"])
+
+
 def test_the_rows_of_the_factorial_are_all_different_and_named():
     hypers, names = concept_fixes.rows("tiny", 2, list(concept_fixes.ARMS))
     settings = 16 + len(concept_fixes.ARMS)

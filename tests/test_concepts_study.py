@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gidd_jax import cli, export, sweep
+from gidd_jax import cli, export, geometry, sweep
 from gidd_jax.errors import InputError
 from gidd_jax.studies import concepts, concepts_data, concepts_evaluation, concepts_model
 from gidd_jax.studies.concepts_sampling import write
@@ -203,6 +203,21 @@ def test_effects_of_concepts_are_zero_where_the_channel_is_closed():
     )
     assert float(found["zeroed"].value()) == 0 and float(found["shuffled"].value()) == 0
     assert float(found["nats"].value()) > 1
+
+
+def test_random_vectors_stand_beside_the_geometry_of_concepts():
+    z, used = 3 * np.random.default_rng(0).normal(size=(6, 5, 8)).astype(np.float32) + 1, np.arange(5) < 4
+    found = jax.jit(concepts_evaluation._directions)(z, used)
+    own = jax.jit(geometry.geometry)(z, used)
+    for name, value in own.items():
+        assert float(found[name]) == pytest.approx(float(value), rel=1e-5), name
+    assert set(found) - set(own) == {f"{name}_random" for name in own if name != "slot_std"}
+    drawn = np.asarray(jax.random.normal(jax.random.key(0), z.shape), np.float64)[:, :4]
+    spread = np.linalg.svd(drawn.mean(0), compute_uv=False)
+    assert float(found["effective_rank_random"]) == pytest.approx(spread.sum() / spread[0], rel=1e-4)
+    unit = drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
+    cosine = np.abs((unit @ unit.transpose(0, 2, 1))[:, ~np.eye(4, dtype=bool)])
+    assert float(found["slot_cosine_random"]) == pytest.approx(cosine.mean(), rel=1e-4)
 
 
 def loaded(config):

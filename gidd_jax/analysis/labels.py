@@ -125,6 +125,7 @@ BEHIND = {
     "_majority": ", most frequent answer",
     "_bag_of_words": ", counts of words",
     "_tf_idf": ", TF-IDF",
+    "_random": ", random vectors",
 }
 
 

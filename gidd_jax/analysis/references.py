@@ -14,7 +14,7 @@ _OWN = {
     "auroc_branch": ("auroc_random",),
 }
 _BEFORE = ("oracle_", "control_", "stranger_")
-_BEHIND = ("_floor", "_ceiling", "_theory", "_majority", "_bag_of_words", "_tf_idf")
+_BEHIND = ("_floor", "_ceiling", "_theory", "_majority", "_bag_of_words", "_tf_idf", "_random")
 
 
 def references(metric: str, measured: Collection[str]) -> list[str]:

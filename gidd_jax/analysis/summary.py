@@ -50,6 +50,7 @@ _WORDS = (
     *("similarity_bag_of_words", "similarity_tf_idf", "similarity_rank_tf_idf"),
     *("retrieval_bag_of_words", "retrieval_tf_idf", "topic_majority"),
 )
+_RANDOM = ("effective_rank_random", "effective_rank_centred_random", "rankme_random", "slot_cosine_random")
 _FIRST = ("jump_loss", "elbo", "bound", "pearson")
 _PRESENTED = {"elbo": "tokens", "bound": "tokens", "pearson": "pairs", "noise_error": "images"}
 _ORACLES = ("entropy", "oracle_elbo", "holding_floor", "separation_ceiling", "precision_ceiling")
@@ -208,6 +209,7 @@ def _notes(table: pd.DataFrame, dial: str) -> list[str]:
         ("Before training", floor, _FLOORED),
         ("Oracle", last, _ORACLES),
         ("No model", last, _WORDS),
+        ("As many random vectors", last, _RANDOM),
     ):
         means = rows[rows["bin"] == -1].groupby("metric", observed=True)["value"].mean()
         told = [f"{metric_name(metric)} {means[metric]:z.3f}" for metric in metrics if metric in means]

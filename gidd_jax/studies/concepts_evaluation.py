@@ -27,7 +27,8 @@ def evaluate(
     shuffled: what a cell loses where concepts are 0 or those of another text. bound: nats a cell to decode at all
     levels of masking, -log p for an autoregressive row and the masked ELBO else, so that decoders compare.
     concept_gradient: norm of d task / d concept, of a text and concept; leak: share of the gradient of a logit by the
-    decoder's embeddings that other cells have. Of whole clean texts: ``geometry``; similarity (Pearson) and
+    decoder's embeddings that other cells have. Of whole clean texts: ``geometry``, beside that of as many random
+    vectors (effective_rank_random, ...); similarity (Pearson) and
     similarity_rank (Spearman) of cosines of mean concepts with human scores, centred too; topic: accuracy of a ridge
     probe; retrieval: share of texts whose other version is the nearest; beside each what a count of words or the most
     frequent answer has (similarity_tf_idf, topic_majority, ...). Consumes ``key``.
@@ -40,11 +41,21 @@ def evaluate(
     found |= _gradients(leak_key, params, hyper, config, data, drawn)
     used = slots(hyper, config)
     whole = concepts_of(params, hyper, config, data, drawn.ids, drawn.valid)
-    found |= geometry.geometry(whole, used)
+    found |= _directions(whole, used)
     for name, measure in (("similarity", similarity), ("probe", _probe), ("retrieval", _retrieval)):
         if name in data:
             found |= measure(params, hyper, config, data)
     return found, {}
+
+
+def _directions(z: Array, used: Array) -> Metrics:
+    """Geometry of concepts [N,C,D], and of standard normal vectors in their place: the same ones for every row."""
+    both = jnp.stack([z.astype(jnp.float32), jax.random.normal(jax.random.key(0), z.shape)])
+    told = jax.lax.map(lambda each: geometry.geometry(each, used), both)
+    scaled = {"slot_std"}  # has a unit, in which random vectors have what they are given
+    return {name: each[0] for name, each in told.items()} | {
+        f"{name}_random": each[1] for name, each in told.items() if name not in scaled
+    }
 
 
 def _own(key: PRNGKey, params: Tree, hyper: Hyper, config: Config, data: Tree, drawn: Texts) -> Metrics:
