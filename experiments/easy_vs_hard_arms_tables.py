@@ -6,9 +6,22 @@ import numpy as np
 import pandas as pd
 
 from experiments.easy_vs_hard_contrasts import HIGH_T, OWN, TIERS, benefits, losses
-from gidd_jax.analysis import Interval, describe, final, loop_area, mean_interval, take_off_times, verdict
+from gidd_jax.analysis import (
+    Interval,
+    describe,
+    equivalence,
+    final,
+    loop_area,
+    mean_interval,
+    take_off_times,
+    verdict,
+)
 
 Told = tuple[str, pd.DataFrame]
+AT = (0.75, 0.85, 0.9)
+"""AUROC on random wrong cells at which detectors are compared: equally good ones."""
+WITHIN = 0.03
+"""A difference in AUROC that would not matter."""
 
 
 def curricula(table: pd.DataFrame, names: dict[tuple[int, int], str]) -> Told:
@@ -153,6 +166,58 @@ def noise(found: pd.DataFrame) -> Told:
         lines += [_line(f"{tier}: in {steps:g} steps", np.nan, what, gap) for tier, gap in gaps.items()]
         lines += [_line(f"hard - easy: in {steps:g} steps", np.nan, what, gaps["hard"] - gaps["easy"])]
     return _told(lines, "each model on its own tier")
+
+
+def by_evaluation(table: pd.DataFrame, known: dict[int, str]) -> pd.DataFrame:
+    """AUROC of the holding head, branch and random, by tier, K, seed and boards seen, on validation boards."""
+    own = table[(table["split"] == "validation") & (table["bin"] == -1) & table["metric"].str.startswith("auroc_")]
+    keys = ["tier", "attention", "seed", "presentations"]
+    return own.assign(tier=own["tier"].map(known)).pivot_table(index=keys, columns="metric", values="value")
+
+
+def detectors(curves: pd.DataFrame) -> Told:
+    """AUROC on wrong branches of detectors equally good at random wrong cells: coupled less alone, hard less easy."""
+    found, answer = [], ""
+    for level in AT:
+        at = curves.groupby(level=[0, 1, 2]).apply(reached, level).unstack()
+        branch = at.map(lambda each: each[0])
+        boards = at.map(lambda each: each[1])
+        arm = f"random cells at {level:g}"
+        for tier, K in itertools.product(TIERS, (0.0, 1.0)):
+            found += [_line(arm, K, f"{tier}: AUROC, wrong branch", branch.loc[tier, K])]
+            found += [_line(arm, K, f"{tier}: boards seen", boards.loc[tier, K])]
+        gaps = {tier: branch.loc[tier, 1.0] - branch.loc[tier, 0.0] for tier in TIERS}
+        found += [_line(arm, 1.0, f"{tier}: coupled - alone", gap) for tier, gap in gaps.items()]
+        for K in (0.0, 1.0):
+            found += [_line(arm, K, "hard - easy", branch.loc["hard", K] - branch.loc["easy", K])]
+        if level == AT[1]:
+            answer = f"coupled - alone, trained on hard, random cells at {level:g}: {_word(gaps['hard'].dropna())}"
+    text, lines = _told(found, "a level that is not reached counts in no mean; n says how many were")
+    return f"{text}\n{answer}", lines
+
+
+def _word(gap: pd.Series) -> str:
+    """What a difference in AUROC at equal skill says of coupling; decided beforehand."""
+    if len(gap) < 2:
+        return "open: too few get there"
+    if mean_interval(gap).low > 0:
+        return "more than sooner"
+    return "only sooner" if equivalence(gap, 0 * gap, WITHIN).equivalent else "open"
+
+
+def reached(curve: pd.DataFrame, level: float) -> tuple[float, float]:
+    """AUROC on wrong branches, and boards seen, where that on random cells first gets to the level.
+
+    Straight between two evaluations; NaN if it never gets there.
+    """
+    random, branch = curve["auroc_random"].to_numpy(), curve["auroc_branch"].to_numpy()
+    boards = curve.index.get_level_values("presentations").to_numpy(float)
+    there = np.flatnonzero(random >= level)
+    if not len(there) or there[0] == 0:
+        return np.nan, np.nan
+    i = there[0]
+    share = (level - random[i - 1]) / (random[i] - random[i - 1])
+    return tuple(float(x[i - 1] + share * (x[i] - x[i - 1])) for x in (branch, boards))
 
 
 def _scalar(table: pd.DataFrame, metric: str) -> pd.DataFrame:

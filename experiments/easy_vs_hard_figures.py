@@ -141,6 +141,30 @@ def by_volume(curves: dict[str, dict[str, pd.DataFrame]], chance: dict[str, floa
     return figure
 
 
+def by_skill(curves: pd.DataFrame, levels: tuple[float, ...], boards: str) -> Figure:
+    """AUROC on wrong branches against that on random wrong cells, along training: a line a seed, a panel a tier."""
+    figure = Figure(figsize=(4.6 * len(TIERS), 4), layout="constrained")
+    axes = figure.subplots(1, len(TIERS), sharex=True, sharey=True)
+    for ax, tier in zip(axes, TIERS, strict=True):
+        for (K, seed), own in curves.loc[tier].groupby(level=["attention", "seed"]):
+            colour, label = MODELS[int(K > 0)], f"K = {K:g}" if seed == 0 else None
+            ax.plot(
+                own["auroc_random"], own["auroc_branch"], "o-", ms=2.5, lw=0.7, alpha=0.6, color=colour, label=label
+            )
+        for level in levels:
+            ax.axvline(level, color="0.7", lw=0.8, ls=":")
+        ax.axhline(0.5, color="0.5", lw=0.8, ls="--")
+        ax.set(title=f"trained on {tier} boards", xlabel="AUROC, random cells wrong (probability)")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("AUROC, wrong branch (probability)")
+    axes[0].legend(frameon=False, fontsize=8)
+    seeds = curves.index.get_level_values("seed").nunique()
+    figure.suptitle(
+        f"Equally good detectors, asked on hard boards. {boards}; {seeds} seeds a K, a dot an evaluation", size=9
+    )
+    return figure
+
+
 def by_width(found: pd.DataFrame) -> Figure:
     """Knock-out of the jump against coupling, a panel a board, a line a width; a transition would sharpen with it."""
     rows = found[found["measure"] == "knock-out, jump"]

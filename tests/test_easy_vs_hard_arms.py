@@ -142,3 +142,27 @@ def test_a_line_a_width_holds_what_the_table_does():
         drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines if line.get_label().startswith("width")}
         assert ax.get_title() == board
         assert drawn == {f"width {w}": [w / 2, w] for w in (8, 16, 32)}
+
+
+@pytest.mark.parametrize(("gain", "word"), [(0.1, "more than sooner"), (0.0, "only sooner"), (None, "open: too few")])
+def test_detectors_are_compared_where_they_are_equally_good(gain, word):
+    """A coupled one learns twice as fast, and is better by ``gain`` at equal skill; without a gain none else learns."""
+    lines = []
+    for tier, K, seed, i in itertools.product((2, 3), (0.0, 1.0), range(6), range(11)):
+        skill = 0.5 + 0.04 * i * (1 + K) if gain is not None or K else 0.5
+        branch = 0.5 + 0.5 * (skill - 0.5) + (gain or 0) * K + 0.001 * (seed % 2) * K
+        own = dict(tier=tier, attention=K, seed=seed, presentations=100 * i, split="validation")
+        lines += [dict(metric=f"auroc_{arm}", value=v, **own) for arm, v in (("random", skill), ("branch", branch))]
+    curves = tables.by_evaluation(table(lines), {2: "easy", 3: "hard"})
+    text, found = tables.detectors(curves)
+    mean = told(found)
+    assert mean["random cells at 0.85", 1.0, "hard: boards seen"] == pytest.approx(100 * 0.35 / 0.08)
+    assert f"random cells at 0.85: {word}" in text
+    if gain is not None:
+        assert mean["random cells at 0.85", 1.0, "hard: coupled - alone"] == pytest.approx(gain + 0.0005)
+        assert mean["random cells at 0.85", 0.0, "hard: AUROC, wrong branch"] == pytest.approx(0.675)
+        assert mean["random cells at 0.75", 0.0, "hard: boards seen"] == pytest.approx(625)
+        assert mean["random cells at 0.9", 1.0, "hard - easy"] == pytest.approx(0)
+    axes = figures.by_skill(curves, tables.AT, "boards").axes
+    assert [ax.get_title() for ax in axes] == ["trained on easy boards", "trained on hard boards"]
+    assert len(axes[0].lines) == 12 + 3 + 1
