@@ -51,7 +51,9 @@ def _benefit(ax: Axes, rows: pd.DataFrame) -> None:
         look = dict(fmt="o-", ms=4, capsize=2, color=hue, label=f"B, {tier}")
         ax.errorbar(rows["coupling"], rows[f"benefit_{tier}"], rows[f"{tier}_half"], **look)
     ax.fill_between(rows["coupling"], rows["low"], rows["high"], color="0.6", alpha=0.3, lw=0)
-    ax.plot(rows["coupling"], rows["difference"], "kd--", ms=3, lw=1.2, label="D = hard − easy")
+    off = (rows["difference"] - rows["low"], rows["high"] - rows["difference"])
+    ax.errorbar(rows["coupling"], rows["difference"], off, fmt="kd--", ms=3, lw=1.2, capsize=2, label="D = hard − easy")
+    ax.set_xlim(-0.05, 1.05)
 
 
 def _by_t(ax: Axes, table: pd.DataFrame, group: str) -> None:

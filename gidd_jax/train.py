@@ -52,7 +52,8 @@ def gradient_step(
         )
         norm = optax.tree.norm(grads)
         new = TrainState(params, moments)
-        healthy = jnp.isfinite(value) & jnp.isfinite(norm) & all_finite(new)
+        # Moments and averages are finite if the squares of the gradient and the parameters are.
+        healthy = jnp.isfinite(value) & jnp.isfinite(norm) & all_finite(params)
         return new, metrics | {"gradient_norm": norm}, healthy
 
     def _moving(params: Tree, hyper: Any, config: Any, i: jax.Array) -> Tree | None:

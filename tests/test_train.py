@@ -199,3 +199,18 @@ def test_cosine_of_trees():
     np.testing.assert_allclose(probes.cosine(a, b).value(), 48 / (5 * 13), rtol=1e-6)
     np.testing.assert_allclose(probes.cosine(a, jax.tree.map(jnp.negative, a)).value(), -1, rtol=1e-6)
     assert probes.cosine(a, jax.tree.map(jnp.zeros_like, a)).weight == 0
+
+
+@pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_step_that_counts_leaves_every_number_finite(optimizer, average):
+    """Moments and averages too, which ``healthy`` does not look at; gradients of any size, and none at all."""
+    config = OptimConfig(optimizer=optimizer, average=average)
+    step = train.gradient_step(lambda *_: (), lambda p, batch, key, size, *_: (size.weight_decay * p["b"].sum(), {}))
+    started, verdicts = train.start(tree(0), config), []
+    for size in (0.0, 1e-30, 1e-10, 1.0, 1e10, 1e18, 1e25, 1e38, np.inf, np.nan):
+        hyper = optim.OptimHyper(learning_rate=1e-3, weight_decay=jnp.float32(size))
+        new, _, healthy = step(started, jax.random.key(0), hyper, config, (), jnp.int32(0))
+        assert not healthy or train.all_finite(new)
+        verdicts.append(bool(healthy))
+    assert verdicts[:6] == [True] * 6 and verdicts[6:] == [False] * 4

@@ -6,8 +6,9 @@ written once for T towers: T = 1 shared, T = 2 with tower 0 holding and tower 1 
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
@@ -21,6 +22,7 @@ from gidd_jax.replica import swap
 from gidd_jax.types import PRNGKey, Scalar, Tree
 
 Cross = Literal["normal", "zero", "shuffle", "random"]
+CROSSES: tuple[Cross, ...] = get_args(Cross)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +148,16 @@ _READ_GATE = {
 }
 
 
+def _read(ways: dict[Cross, Callable], cross: Cross | Integer[Array, ""]) -> Callable:
+    """The way of a name; of a traced place among CROSSES, all of them in one program."""
+    if isinstance(cross, str):
+        return ways[cross]
+    return lambda *own: jax.lax.switch(cross, [ways[name] for name in CROSSES], *own)
+
+
 class _TwoHead(nn.Module):
     config: TwoHeadConfig
-    cross: str
+    cross: Any
 
     def setup(self):
         c = self.config
@@ -164,7 +173,7 @@ class _TwoHead(nn.Module):
         rotary = None
         if c.positions == "rope":
             rotary = partial(rotate, angles_SxP=rotary_angles(c.digits, c.d_model // c.heads))
-        block = partial(Block, c.heads, c.d_ff, c.norm, c.dropout, dtype, _EXCHANGE[self.cross], rotary)
+        block = partial(Block, c.heads, c.d_ff, c.norm, c.dropout, dtype, _read(_EXCHANGE, self.cross), rotary)
         self.blocks = [block() for _ in range(c.layers)]
         if c.norm == "pre":
             self.norm = LayerNorm()
@@ -218,7 +227,7 @@ class _TwoHead(nn.Module):
         p_BxS = p_BxS + hard * ((p_BxS > 0.5) - p_BxS)
         if truth_BxS is not None:
             p_BxS = p_BxS + couplings.gate_truth * (truth_BxS - p_BxS)
-        p_BxS = _READ_GATE[self.cross](p_BxS)
+        p_BxS = _read(_READ_GATE, self.cross)(p_BxS)
         return gate * (jnp.where(given_BxS, 0.0, p_BxS) if self.config.given else p_BxS)
 
     def _iterate(self, embedding_TxBxSxD: Array, couplings: Couplings) -> Heads:
@@ -327,7 +336,7 @@ def apply(
     couplings: Couplings,
     *,
     dropout_key: PRNGKey | None = None,
-    cross: Cross = "normal",
+    cross: Cross | Integer[Array, ""] = "normal",
     truth: Bool[Array, "B S"] | None = None,
 ) -> Heads:
     """Both heads for the boards z (digits 1..digits, or the mask id), one replica, one batch.
@@ -335,8 +344,9 @@ def apply(
     given: cells that were never corrupted. t in [0, 1], read only if config.time. No dropout without a dropout_key
     (consumed). cross knocks the coupling out at evaluation: "zero" removes what one head reads of the other (the
     1/(1+g) stays), "shuffle" takes it from the next board of the batch, "random" changes what attention reads by as
-    much as "zero" does, in a random direction. The layers of an iterated stack are shared, so
-    ``dataclasses.replace(config, iterations=n)`` runs it n times; InputError for parameters without a feedback layer.
+    much as "zero" does, in a random direction; a traced place among CROSSES serves them all by one program. The layers
+    of an iterated stack are shared, so ``dataclasses.replace(config, iterations=n)`` runs it n times; InputError for
+    parameters without a feedback layer.
     truth: the labels that ``gate_truth`` mixes into the gate.
     """
     if config.iterations > 1 and "feedback" not in params:

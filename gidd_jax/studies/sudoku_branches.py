@@ -97,9 +97,8 @@ def asked(key: PRNGKey, predict: Callable[[Noised], Heads], boards: Tree) -> Met
     open_cells = jax.random.randint(key, question.shape, 1, digits + 1)
     given = question > 0
 
-    def judged(arm: str) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Of each board: pairs in the right order, pairs, and t."""
-        filled = boards[arm].astype(jnp.int32)
+    def judged(filled: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Of each board of an arm: pairs in the right order, pairs, and t."""
         z = jnp.where(filled > 0, filled, open_cells)
         wrong, right = (filled > 0) & (filled != answer), (filled > 0) & (filled == answer) & ~given
         noise = (filled == 0) | wrong
@@ -110,11 +109,12 @@ def asked(key: PRNGKey, predict: Callable[[Noised], Heads], boards: Tree) -> Met
         ordered = jnp.where(pairs, (jnp.sign(gap) + 1) / 2, 0.0).sum(axis=(1, 2))
         return ordered, pairs.sum(axis=(1, 2), dtype=jnp.float32), t
 
-    found = {}
-    for arm in ARMS:
-        ordered, count, _ = judged(arm)
-        found[f"auroc_{arm}"] = Mean(ordered.sum(), count.sum())
-        ordered, count, t = judged(f"{arm}/t")
-        total, weight = (by_time(each[:, None], jnp.ones((len(t), 1), bool), t).total for each in (ordered, count))
-        found[f"auroc_{arm}/t"] = Mean(total, weight)
+    found, names = {}, [f"{arm}{axis}" for arm in ARMS for axis in ("", "/t")]
+    all_judged = jax.lax.map(judged, jnp.stack([boards[name].astype(jnp.int32) for name in names]))
+    for name, ordered, count, t in zip(names, *all_judged, strict=True):
+        if name in ARMS:
+            found[f"auroc_{name}"] = Mean(ordered.sum(), count.sum())
+        else:
+            total, weight = (by_time(each[:, None], jnp.ones((len(t), 1), bool), t).total for each in (ordered, count))
+            found[f"auroc_{name}"] = Mean(total, weight)
     return found

@@ -1,7 +1,11 @@
 """What a replica is worth on held-out boards: both heads by t, the order parameters, and decoding."""
 
+import itertools
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from gidd_jax import losses, oracle, probes, train
 from gidd_jax.models import two_head
@@ -31,17 +35,20 @@ def evaluate(
     model = shape(config, data)
     joined = model.towers == 2 or model.gated
 
-    def batch_metrics(shown: Noised) -> Metrics:
-        heads = predict(params, config, data, shown, dials)
+    def batch_metrics(shown: Noised, cross: jax.Array) -> Metrics:
+        heads = predict(params, config, data, shown, dials, cross=cross)
         found = measured(heads, shown)
-        if joined:
-            found |= _knockouts(params, config, data, shown, dials, found)
         if model.towers == 2:
             found["tower_cka"] = probes.cka(*(x.reshape(-1, x.shape[-1]) for x in heads.features))
         return found
 
     size = _batch(config)
-    found = _over_batches(batch_metrics, shown, size)
+    # Heads that nothing joins have nothing to be knocked out; of a shared trunk's gate there is no random direction.
+    ways = two_head.CROSSES[: 2 + model.towers if joined else 1]
+    each = jax.lax.map(
+        lambda cross: _over_batches(partial(batch_metrics, cross=cross), shown, size), jnp.arange(len(ways))
+    )
+    found = jax.tree.map(lambda x: x[0], each) | _knockouts(each, ways)
     found |= _separation(found)
     first = jax.tree.map(lambda x: x[:size], shown)
     found["gradient_cosine"] = gradient_cosine(params, config, data, first, dials)
@@ -66,16 +73,15 @@ def gradient_cosine(params: Tree, config: Config, data: Tree, shown: Noised, dia
 
     dials = dials._replace(gradient=1.0, gradient_jump=1.0)
 
-    def one(weights: jax.Array) -> Tree:
+    def one(weights: jax.Array) -> jax.Array:
         def value(params: Tree) -> jax.Array:
             heads = predict(params, config, data, shown, dials)
             return losses.two_head_loss(heads.jump, heads.holding, shown, losses.TwoHeadWeights(*weights))[0]
 
         grads = jax.grad(value)(params)
-        return {name: grad for name, grad in grads.items() if name not in ("jump", "holding")}
+        return ravel_pytree({name: grad for name, grad in grads.items() if name not in ("jump", "holding")})[0]
 
-    both = jax.lax.map(one, jnp.eye(2))
-    return probes.cosine(*(jax.tree.map(lambda g, i=i: g[i], both) for i in (0, 1)))
+    return probes.cosine(*jax.lax.map(one, jnp.eye(2)))
 
 
 def _held_out(
@@ -110,21 +116,16 @@ def _over_batches(function, shown: Noised, size: int) -> Metrics:
     return jax.tree.map(lambda x: x.sum(axis=0), means)
 
 
-def _knockouts(
-    params: Tree, config: Config, data: Tree, shown: Noised, dials: two_head.Couplings, intact: Metrics
-) -> Metrics:
-    """Loss of each head with what it reads of the other changed, minus its loss intact.
+def _knockouts(each: Metrics, ways: tuple[two_head.Cross, ...]) -> Metrics:
+    """Loss of each head with what it reads of the other changed, minus its loss intact, of metrics [ways, ...].
 
     Zeroed, taken from another board, or, of towers, changed as much as by zeroing in a random direction.
     """
     found = {}
-    towers = shape(config, data).towers
-    for how in ("zero", "shuffle", "random")[: 1 + towers]:
-        broken = measured(predict(params, config, data, shown, dials, cross=how), shown)
-        for head in ("jump", "holding"):
-            for axis in ("", "/t"):
-                whole, cut = intact[f"{head}_loss{axis}"], broken[f"{head}_loss{axis}"]
-                found[f"knockout_{how}_{head}{axis}"] = Mean(cut.total - whole.total, whole.weight)
+    for (place, how), head, axis in itertools.product(enumerate(ways), ("jump", "holding"), ("", "/t")):
+        if place:
+            total, weight = each[f"{head}_loss{axis}"]
+            found[f"knockout_{how}_{head}{axis}"] = Mean(total[place] - total[0], weight[0])
     return found
 
 
