@@ -20,7 +20,9 @@
                   boards, asked on the same hard boards, at the evaluation where the AUROC on random wrong cells gets to
                   .75, .85 and .9. Only sooner: coupled less alone, trained on hard boards, at .85 lies within +-.03 by
                   its 90 % interval; more than that: its 95 % interval lies above 0; else open. The posts' prediction,
-                  that hard boards teach it: hard less easy, coupled, at .85 above 0. Written before any run of it
+                  that hard boards teach it: hard less easy, coupled, at .85 above 0. Written before any run of
+                  it. With the preset ``longer``: at the rate of ``couplings`` no holding head alone left its plateau in
+                  ``volume``, which was known
 
 Given cells are seen, 3 seeds (``detectors``: 6). All of it is secondary to ``easy_vs_hard``: no threshold but where one
 is given, intervals only. The verdict of ``sizes`` is that of ``analysis.verdict``; docs/transitions.md asks for more
