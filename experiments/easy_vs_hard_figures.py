@@ -161,9 +161,8 @@ def by_skill(curves: pd.DataFrame, levels: tuple[float, ...], boards: str) -> Fi
     axes[0].set_ylabel("AUROC, wrong branch (probability)")
     axes[0].legend(frameon=False, fontsize=8)
     seeds = curves.index.get_level_values("seed").nunique()
-    figure.suptitle(
-        f"Equally good detectors, asked on hard boards. {boards}; {seeds} seeds a K, a dot an evaluation", size=9
-    )
+    told = f"Detectors as they learn, asked on hard boards: {seeds} seeds a K, a dot an evaluation"
+    figure.suptitle(f"{told}\n{boards}", size=9)
     return figure
 
 
