@@ -65,7 +65,7 @@ def midpoints(found: list[Measured], steps: int) -> list[str]:
         for each in found:
             y, strange = each.curves[scale][arm], np.median(each.curves[scale]["strangers"])
             at = analysis.midpoint(each.until, y, resamples(len(y)))
-            cells.append(f"{at.step:.1f} [{at.low:.1f}, {at.high:.1f}]" if np.isfinite(at.low) else "refused")
+            cells.append(_place(at))
             y = np.median(y, 0)[[0, -1]]
             ends.append(y if scale == "feature_cosine" else analysis.commitment(y, strange))
         start, end = np.mean(ends, 0)
@@ -75,6 +75,13 @@ def midpoints(found: list[Measured], steps: int) -> list[str]:
         each = [1 - np.median(m.ends["coarse"][part]) / np.median(m.curves["coarse"]["strangers"]) for m in found]
         lines.append(f"  {part:16}{' '.join(f'{x:.2f}' for x in each)}")
     return lines
+
+
+def _place(at: analysis.Midpoint) -> str:
+    if np.isnan(at.step):
+        return "refused"
+    sure = np.isfinite(at.low)
+    return f"{at.step:.1f} " + (f"[{at.low:.1f}, {at.high:.1f}]" if sure else f"({at.refused:.0%} refused)")
 
 
 def ratios(found: list[Measured]) -> list[str]:

@@ -198,6 +198,18 @@ def test_optional_input_acts_only_when_configured(field, index):
         assert bool((one == other).all()) != on
 
 
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_model_that_sees_no_given_flag_is_one_without_it(gated):
+    seeing, blind = (tiny(given=on, gated=gated, mask_token=gated) for on in (True, False))
+    tree, inputs, dials = params_of(seeing), batch(), Couplings(0.5, gate=0.5, gate_hard=0.5)
+    without = {name: leaf for name, leaf in tree.items() if name != "given_flag"}
+    expected = run(without, blind, *inputs, dials)
+    for found, truth in zip(run(tree, seeing, *inputs, dials._replace(sees_given=0.0)), expected, strict=True):
+        np.testing.assert_allclose(found, truth, atol=2e-6)
+    half = run(tree, seeing, *inputs, dials._replace(sees_given=0.5)).jump
+    assert not any(np.allclose(half, run(tree, seeing, *inputs, dials._replace(sees_given=x)).jump) for x in (0.0, 1.0))
+
+
 # ---------------------------------------------------------------- rotary positions
 
 
@@ -336,6 +348,7 @@ def test_vmap_over_replicas_equals_one_by_one():
     config, inputs = tiny(gated=True, mask_token=True), batch()
     trees = [params_of(config, seed) for seed in range(3)]
     dials = [[0.0, 0.5, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.3, 1.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.0]]
+    dials += [[1.0, 0.5, 0.0]]
     dials = Couplings(*jnp.asarray(dials))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
     many = jax.jit(jax.vmap(lambda tree, dial: apply(tree, config, *inputs, dial)))(stacked, dials)

@@ -88,13 +88,15 @@ class TwoHeadConfig:
 
 
 class Couplings(NamedTuple):
-    """The dials between the heads, traced scalars in [0, 1].
+    """The dials of the model, traced scalars in [0, 1]: what heads and towers read of each other, and of the question.
 
     attention: towers read each other's keys and values; 0 = two independent models.
     gradient, gradient_jump: share of the holding (jump) head's gradient that enters its trunk; 0 = the head is a probe.
     gate: how much of e_MASK replaces a cell the holding head suspects, in the jump's second pass.
     gate_hard: 0 weighs e_MASK by the holding score, 1 by whether it is above 1/2; between, by both.
     gate_truth: share of the true labels in what the gate reads, where ``apply`` is given them.
+    sees_given: weight of the flag that tells which cells are given, of a config with ``given``; at 0 the model is blind
+    to it, as one without.
     """
 
     attention: Scalar = 0.0
@@ -103,6 +105,7 @@ class Couplings(NamedTuple):
     gate: Scalar = 0.0
     gate_hard: Scalar = 0.0
     gate_truth: Scalar = 0.0
+    sees_given: Scalar = 1.0
 
 
 class Heads(NamedTuple):
@@ -186,7 +189,7 @@ class _TwoHead(nn.Module):
         self, z_BxS: Array, given_BxS: Array, t_B: Array, couplings: Couplings, truth_BxS: Array | None = None
     ) -> Heads:
         token_TxBxSxD = self.token(z_BxS)
-        context_TxBxSxD = self._context(z_BxS, given_BxS, t_B)
+        context_TxBxSxD = self._context(z_BxS, given_BxS, t_B, couplings.sees_given)
         first = self._iterate(token_TxBxSxD + context_TxBxSxD, couplings)
         if not self.config.gated:
             return first
@@ -198,14 +201,14 @@ class _TwoHead(nn.Module):
         features_TxBxSxD = jnp.concatenate([first.features[:-1], second.features[-1:]])
         return Heads(second.jump, first.holding, features_TxBxSxD)
 
-    def _context(self, z_BxS: Array, given_BxS: Array, t_B: Array) -> Array:
+    def _context(self, z_BxS: Array, given_BxS: Array, t_B: Array, sees_given: Scalar) -> Array:
         """What the embedding adds to the token: position, given flag, time. [T,B or 1,S or 1,D]"""
         c = self.config
         context = jnp.zeros((c.towers, 1, 1, c.d_model), jnp.float32)
         if c.positions == "learned":
             context = context + self.position(jnp.arange(c.cells)[None, :])
         if c.given:
-            context = context + self.given_flag(given_BxS.astype(jnp.int32))
+            context = context + sees_given * self.given_flag(given_BxS.astype(jnp.int32))
         if c.time:
             frequency = 10_000.0 ** (-jnp.arange(c.d_model // 2, dtype=jnp.float32) / (c.d_model // 2))
             angle_BxP = 1000.0 * t_B[:, None] * frequency[None, :]
@@ -228,7 +231,8 @@ class _TwoHead(nn.Module):
         if truth_BxS is not None:
             p_BxS = p_BxS + couplings.gate_truth * (truth_BxS - p_BxS)
         p_BxS = _read(_READ_GATE, self.cross)(p_BxS)
-        return gate * (jnp.where(given_BxS, 0.0, p_BxS) if self.config.given else p_BxS)
+        spared_BxS = given_BxS & (couplings.sees_given > 0) if self.config.given else jnp.zeros_like(given_BxS)
+        return gate * jnp.where(spared_BxS, 0.0, p_BxS)
 
     def _iterate(self, embedding_TxBxSxD: Array, couplings: Couplings) -> Heads:
         """h = stack(e + h_prev + Linear(softmax(jump_prev))) with shared weights; both terms are absent at first.

@@ -23,6 +23,7 @@ class Hyper(NamedTuple):
     gate_hard: Annotated[float, Dial("", 0, 1, "1: the gate reads whether the score is above 1/2, not the score")] = 0.0
     gate_truth: Annotated[float, Dial("", 0, 1, "share of true labels in what the gate reads in training")] = 0.0
     truth_steps: Annotated[int, Dial("steps", 0, 2**31 - 1, "steps in which gate_truth fades to 0; 0: it stays")] = 0
+    sees_given: Annotated[float, Dial("", 0, 1, "weight of the flag of given cells; 0: blind (needs --given)")] = 1.0
     eval_gate: Annotated[float, Dial("", -1, 1, "gate in evaluation; -1: the one of training")] = -1.0
     jump_weight: Annotated[float, Dial("", 0, 1e6, "weight of the jump cross-entropy")] = 1.0
     holding_weight: Annotated[float, Dial("", 0, 1e6, "weight of the holding cross-entropy")] = 1.0
