@@ -12,11 +12,11 @@ from gidd_jax.studies import concepts, language
 
 
 class Sizes(NamedTuple):
-    """Settings of the text both models read, of the bottleneck, of the model without one; rows; steps a call."""
+    """Settings of the text both models read, of the bottleneck, of the model without one, if any; rows; steps a call."""
 
     text: dict
     bottleneck: dict
-    plain: dict
+    plain: dict | None
     rows: int
     steps: int
 
@@ -33,7 +33,7 @@ SCALES = {
     "quick": Sizes(
         TEXT | dict(length=32, batch=4, limit=120_000),
         dict(d_model=16, concepts=4, encoder_layers=1, decoder_layers=1, heads=2, hidden=32),
-        dict(d_model=16, layers=2, heads=2),
+        None,
         4,
         2,
     ),
@@ -61,6 +61,8 @@ def rows(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:
     yield Row("concepts/separate runs", named, theirs.each(n * each), alone, note="a jitted step a call", **work)
     note = f"{made.place.mesh.size} devices"
     yield Row("concepts/step", named, ours.each(n * each), made.advance, "separate runs", ratio, note=note, **work)
+    if sizes.plain is None:
+        return
     text = {name: value for name, value in sizes.text.items() if name not in ("similarity", "windows")}
     plain = subjects.rows(subjects.Subject(language, text | sizes.plain), sizes.rows, jax.local_devices())
     ours, theirs, ratio = paired(together, subjects.advancing(plain, n), pace)

@@ -13,7 +13,6 @@ from benchmarks.flops import Rates
 from benchmarks.harness import Pace, Ratio, Row, compiled, paired
 from gidd_jax import corruption, sampling, schedules
 from gidd_jax.models import dit, two_head
-from gidd_jax.sampling.heads import start
 from gidd_jax.studies import phase, phase_model, sudoku
 
 
@@ -41,7 +40,7 @@ SCALES = {
     "full": Sizes(
         {"towers 4x4": Decoding(TOWERS, 1000, 50), "posts 806k": Decoding(POSTS, 64, 4)}, 257, 64, 64, (16, 64), (1, 64)
     ),
-    "quick": Sizes({"towers 4x4": Decoding(TOWERS.but(layers=1), 200, 10)}, 65, 32, 32, (8,), (4,)),
+    "quick": Sizes({"towers 4x4": Decoding(TOWERS.but(layers=1), 100, 4)}, 65, 32, 32, (8,), (4,)),
     "tiny": Sizes({"tiniest": Decoding(subjects.TINIEST, 3, 2)}, 5, 4, 8, (2,), (2,)),
 }
 ACCELERATOR = {"towers 4x4": Decoding(TOWERS, 1000, 50), "posts 806k": Decoding(POSTS, 1000, 10)}
@@ -70,14 +69,20 @@ def _decoded(name: str, size: Decoding, pace: Pace) -> Iterator[Row]:
         out = two_head.apply(params, shape, z, given, t, two_head.Couplings())
         return out.jump[-1], out.holding[-1]
 
-    def decoded(params: Any, question: jax.Array, key: jax.Array) -> sampling.Walk:
-        return sampling.k_pass(partial(heads, params, question > 0), question, key, 1, shape.digits)
+    def decoded(params: Any, question: jax.Array, key: jax.Array, passes: int | None = None) -> sampling.Walk:
+        def block(key: jax.Array, question: jax.Array) -> sampling.Walk:
+            predict = partial(heads, params, question > 0)
+            return sampling.k_pass(predict, question, key, 1, shape.digits, passes=passes)
+
+        return sampling.in_blocks(block, key, question, question, devices=jax.local_devices())
 
     one = question[:1]
-    whole = compiled(decoded, params, question, key)
+    mesh = jax.sharding.Mesh(np.asarray(jax.local_devices()), "boards")
+    everywhere = jax.device_put((params, question, key), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    whole = compiled(decoded, *everywhere)
     single = compiled(heads, params, one > 0, one, jnp.ones(1))
-    call = partial(whole.call, params, question, key)
-    begun, asked = np.array(start(key, question, shape.digits)), np.asarray(question)
+    call = partial(whole.call, *everywhere)
+    begun, asked = np.array(jax.jit(partial(decoded, passes=0))(*everywhere).board), np.asarray(question)
 
     def loop() -> np.ndarray:
         """As one writes it first: board by board, a call of the compiled model a pass, and numpy between."""
@@ -95,13 +100,13 @@ def _decoded(name: str, size: Decoding, pace: Pace) -> Iterator[Row]:
     ours, theirs, ratio = paired(call, loop, pace)
     scale = size.boards / size.looped
     theirs, ratio = theirs.each(1 / scale), Ratio(*(x * scale for x in ratio))
-    passes = int(jnp.sum(question == 0, axis=1).max())
+    passes = jnp.sum(question == 0, axis=1)
     params_of = {"model": name, "boards": size.boards, "k": 1}
     work = {"items": size.boards, "unit": "boards"}
     note = f"{size.looped} of the boards timed and scaled up; {same:.1%} of their cells decoded as in one call"
     yield Row("sampling/loop over boards", params_of, theirs, single, note=note, **work)
-    work["flops"] = passes * flops.two_head_forward(shape, size.boards)
-    note = f"{passes} passes of all boards"
+    work["flops"] = int(passes.sum()) * flops.two_head_forward(shape, 1)
+    note = f"{int(passes.min())} to {int(passes.max())} passes a board; over {jax.local_device_count()} devices"
     yield Row("sampling/k-pass", params_of, ours, whole, "loop over boards", ratio, note=note, **work)
 
 

@@ -29,7 +29,7 @@ LONG = ("concepts", "sampling", "train_step")
 """Benchmarks that compile several models: they start first where processes share the work."""
 PROBES = {"full": (2048, 2**28), "quick": (512, 2**24)}
 """The product and the array by which the machine's rates are measured."""
-PACES = {"full": Pace(7, 0.3), "quick": Pace(5, 0.03), "tiny": Pace(5, 0.0)}
+PACES = {"full": Pace(7, 0.3), "quick": Pace(3, 0.01), "tiny": Pace(5, 0.0)}
 
 
 class Sample(NamedTuple):

@@ -1,4 +1,4 @@
-"""The k-pass decoder against a loop over boards, passes and cells."""
+"""The k-pass decoder against a loop over boards, passes and cells; blocks of boards against all at once."""
 
 from functools import partial
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gidd_jax.sampling import k_pass
+from gidd_jax.sampling import in_blocks, k_pass
 
-DIGITS, CELLS, BOARDS = 4, 16, 6
+DIGITS, CELLS, BOARDS, MANY = 4, 16, 6, 37
 MASK = DIGITS + 1
 
 
@@ -135,3 +135,47 @@ def test_vmaps_over_replicas(key):
         board = k_pass(predict, question, one, 4, DIGITS).board
         np.testing.assert_array_equal(many.board[index], board)
     assert many.calls.shape == (3, BOARDS)
+
+
+# ---------------------------------------------------------------- in blocks
+
+
+def many(seed):
+    """Boards with any number of unknown cells, in no order."""
+    rng = np.random.default_rng(seed)
+    boards = rng.integers(1, DIGITS + 1, (MANY, CELLS))
+    return jnp.asarray(np.where(rng.random((MANY, CELLS)) < rng.random((MANY, 1)), 0, boards), jnp.int32)
+
+
+def completed(key, boards, mask_id=MASK, **how):
+    """What ``complete`` is: it reads the question and, as a model does, numbers of each board."""
+    question, shift = boards
+
+    def predict(z_BxS, share_B):
+        jump, holding = toy_predict(3, 2)(z_BxS, share_B)
+        return jump + shift[:, None, None] * jnp.arange(DIGITS)[None, None], holding
+
+    return k_pass(predict, question, key, 2, DIGITS, mask_id=mask_id, history=3, **how)
+
+
+@pytest.mark.parametrize("devices", [0, 1, 2, 4])
+@pytest.mark.parametrize("size", [1, 5, 12, 36, MANY, 100])
+def test_blocks_are_all_boards_at_once(key, size, devices):
+    boards = many(size), jax.random.normal(jax.random.key(1), MANY)
+    whole = jax.jit(completed)(jax.random.clone(key), boards)
+    found = jax.jit(
+        lambda key: in_blocks(completed, key, boards, boards[0], size, devices=jax.local_devices()[:devices])
+    )(key)
+    assert np.unique(whole.calls).size > 3
+    for ours, expected in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_each_block_starts_from_noise_of_its_own_and_one_block_from_the_key(key):
+    blank = jnp.zeros((MANY, CELLS), jnp.int32), jnp.zeros(MANY)
+    start = partial(completed, mask_id=None, passes=0)
+    noise, alone = (
+        jax.jit(lambda key, size=size: in_blocks(start, key, blank, blank[0], size).board) for size in (5, MANY)
+    )
+    assert len(np.unique(noise(jax.random.clone(key)), axis=0)) == MANY
+    np.testing.assert_array_equal(alone(jax.random.clone(key)), start(key, blank).board)

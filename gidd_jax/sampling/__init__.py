@@ -1,5 +1,6 @@
 """Reverse processes as jitted scans. Draws come from typed keys, which the functions consume."""
 
+from gidd_jax.sampling.blocks import in_blocks
 from gidd_jax.sampling.correction import adaptive, adaptive_score, correction_score, revise, self_correct
 from gidd_jax.sampling.draws import clean_probs, draw, drop_unlikely, ranks, sample_entropy, top_cells
 from gidd_jax.sampling.gidd import Denoise, ancestral, reverse_probs, reverse_scan, time_grid
@@ -29,6 +30,7 @@ __all__ = [
     "draw",
     "drop_unlikely",
     "guided",
+    "in_blocks",
     "k_pass",
     "masked",
     "oracle_holding",

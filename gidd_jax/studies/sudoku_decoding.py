@@ -35,30 +35,35 @@ def complete(
     is told what the sampler has in its place. ``answer`` [B,S] is what oracles read; without it there are none.
     """
     model = shape(config, data)
-    question = question.astype(jnp.int32)
-    given, steps = question > 0, config.sampler_steps or model.cells
+    steps = config.sampler_steps or model.cells
     if cells is None:
         cells = config.sampler_cells or -(-model.cells // steps)
 
-    def heads(z: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        out = two_head.apply(params, model, z, given, t, dials)
-        return out.jump[-1], out.holding[-1]
+    def of(key: PRNGKey, boards: tuple[jax.Array, jax.Array | None]) -> sampling.Walk:
+        question, answer = boards
 
-    task = sudoku_samplers.Task(
-        predict=heads,
-        question=question,
-        schedule=noise(config, model.digits),
-        digits=model.digits,
-        mask_id=model.mask_id if config.noise == "masked" else None,
-        select=config.decode_by,
-        wrong=config.label == "wrong",
-        steps=steps,
-        cells=cells,
-        temperature=config.sampler_temperature,
-        spread=config.sampler_spread,
-        history=history,
-    )
-    return sudoku_samplers.run(sampler, task, key, swaps, answer if answer is None else answer.astype(jnp.int32))
+        def heads(z: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+            out = two_head.apply(params, model, z, question > 0, t, dials)
+            return out.jump[-1], out.holding[-1]
+
+        task = sudoku_samplers.Task(
+            predict=heads,
+            question=question,
+            schedule=noise(config, model.digits),
+            digits=model.digits,
+            mask_id=model.mask_id if config.noise == "masked" else None,
+            select=config.decode_by,
+            wrong=config.label == "wrong",
+            steps=steps,
+            cells=cells,
+            temperature=config.sampler_temperature,
+            spread=config.sampler_spread,
+            history=history,
+        )
+        return sudoku_samplers.run(sampler, task, key, swaps, answer)
+
+    question, answer = jax.tree.map(lambda x: x.astype(jnp.int32), (question, answer))
+    return sampling.in_blocks(of, key, (question, answer), question)
 
 
 def decoded(
