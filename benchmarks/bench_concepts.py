@@ -12,7 +12,7 @@ from gidd_jax.studies import concepts, language
 
 
 class Sizes(NamedTuple):
-    """Settings of the text both models read, of the bottleneck, of the model without one, if any; rows; steps a call."""
+    """Settings of the text both read, of the bottleneck, of a model without one (if any); rows; steps a call."""
 
     text: dict
     bottleneck: dict
