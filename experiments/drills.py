@@ -4,8 +4,8 @@
 
 Every drill runs the command itself on a tiny sweep and compares its end, to the bit, with that of a sweep nothing was
 done to. Prints a table, and writes it with every kill as text, CSV and a figure; exit status 1 where a drill fails. A
-third of an hour on two cores. Disks are drilled where mounting is allowed (root, or user namespaces), clocks with
-libfaketime where it is installed or LIBFAKETIME names it.
+third of an hour on two cores. Disks are drilled where mounting is allowed (root, or user namespaces), clocks
+where there is a C compiler.
 """
 
 import argparse

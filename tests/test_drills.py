@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import drill_boards, drill_damage, drill_kills, drills
+from experiments import drill_boards, drill_damage, drill_inputs, drill_kills, drills
 from experiments.drill_tools import Ended, Found, same, shown, without_bar
 from gidd_jax import checkpoint
 
@@ -78,3 +78,9 @@ def test_five_kills(tmp_path, monkeypatch):
 def test_damage_done_to_every_file(tmp_path):
     for line in drill_damage.damages(tmp_path, 40, np.random.default_rng(1)):
         assert line.held, line
+
+
+@pytest.mark.slow
+def test_clocks_years_apart(tmp_path):
+    line = drill_inputs.clocks(tmp_path, np.random.default_rng(1))
+    assert line.held, line.seen
