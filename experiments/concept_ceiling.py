@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
-from experiments import concept_fixes, concept_floor
+from experiments import command, concept_fixes, concept_floor
 from experiments.concept_runs import parser
 from gidd_jax import export, files, geometry, progress, sweep
 from gidd_jax.analysis import mean_interval
@@ -114,4 +114,5 @@ def tell(found: pd.DataFrame, table: pd.DataFrame, config: language.Config) -> s
 
 
 if __name__ == "__main__":
-    sys.exit(main(**vars(parser(__doc__, "concept_ceiling", PRESETS).parse_args())))
+    with command.line("concept_ceiling"):
+        sys.exit(main(**vars(parser(__doc__, "concept_ceiling", PRESETS).parse_args())))

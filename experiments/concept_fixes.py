@@ -27,8 +27,8 @@ import itertools
 import pathlib
 import sys
 
+from experiments import command, concept_runs
 from experiments import concept_figures as figures
-from experiments import concept_runs
 from experiments import concept_tables as tables
 from gidd_jax import files, progress, sweep
 from gidd_jax.commands import flags
@@ -124,6 +124,7 @@ def main(out: pathlib.Path, preset: str, seeds: int, quiet: bool, steps: int = 0
 
 
 if __name__ == "__main__":
-    made = concept_runs.parser(__doc__, "concept_fixes", PRESETS)
-    made.add_argument("--arms", nargs="*", choices=tuple(ARMS), help="arms beside the factorial [all]")
-    sys.exit(main(**vars(made.parse_args())))
+    with command.line("concept_fixes"):
+        made = concept_runs.parser(__doc__, "concept_fixes", PRESETS)
+        made.add_argument("--arms", nargs="*", choices=tuple(ARMS), help="arms beside the factorial [all]")
+        sys.exit(main(**vars(made.parse_args())))

@@ -27,6 +27,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+from experiments import command
 from experiments import concept_figures as figures
 from experiments import concept_tables as tables
 from experiments.concept_runs import parser, rows
@@ -153,6 +154,7 @@ def pieces(config: concepts.Config) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    made = parser(__doc__, "concept_floor", PRESETS)
-    made.add_argument("--objectives", nargs="+", choices=tuple(OBJECTIVES), help="which of them [all]")
-    sys.exit(main(**vars(made.parse_args())))
+    with command.line("concept_floor"):
+        made = parser(__doc__, "concept_floor", PRESETS)
+        made.add_argument("--objectives", nargs="+", choices=tuple(OBJECTIVES), help="which of them [all]")
+        sys.exit(main(**vars(made.parse_args())))

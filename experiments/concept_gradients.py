@@ -12,6 +12,7 @@ import sys
 
 import pandas as pd
 
+from experiments import command
 from experiments import concept_tables as tables
 from experiments.concept_fixes import PRESETS, RATES
 from experiments.concept_runs import parser, rows
@@ -72,4 +73,5 @@ def tell(table: pd.DataFrame, steps: int, seeds: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(**vars(parser(__doc__, "concept_gradients", PRESETS).parse_args())))
+    with command.line("concept_gradients"):
+        sys.exit(main(**vars(parser(__doc__, "concept_gradients", PRESETS).parse_args())))

@@ -4,6 +4,7 @@ import argparse
 import pathlib
 from collections.abc import Iterable, Mapping
 
+from experiments import command
 from gidd_jax import sweep
 from gidd_jax.studies import concepts
 
@@ -19,7 +20,7 @@ def rows(settings: Mapping[str, Mapping[str, float]], seeds: int, **base: float)
 
 def parser(about: str | None, name: str, presets: Iterable[str]) -> argparse.ArgumentParser:
     """Where to, which size, how many seeds and steps."""
-    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command.parser(name, about)
     made.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs") / name)
     made.add_argument("--preset", choices=tuple(presets), default="tiny")
     made.add_argument("--seeds", type=int, default=4)

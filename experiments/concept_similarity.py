@@ -13,12 +13,12 @@ trained less untrained start, is above 0 in its 95 % t interval over seeds. Seed
 nothing of how another training of the same concepts would do, which several rows with --row do.
 """
 
-import argparse
 import pathlib
 import sys
 
 import pandas as pd
 
+from experiments import command
 from gidd_jax import export, files, progress, sweep
 from gidd_jax.analysis import mean_interval, paired_interval
 from gidd_jax.commands import flags
@@ -129,28 +129,30 @@ def _shown(values: pd.Series) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path, metavar="RUN", help="a sweep of the concept study, or a model of it")
-    parser.add_argument("--row", nargs="+", default=[], metavar="ID", help="first digits of rows (gidd-jax export RUN)")
-    parser.add_argument("--pairs", required=True, metavar="FILE", help="scored pairs: file, Hugging Face name, lee")
-    parser.add_argument("--held-out", default="", metavar="FILE", help="pairs, or split, to measure on [a fifth]")
-    parser.add_argument("--score", default="score", metavar="COLUMN", help="column of the scores [score]")
-    parser.add_argument("--pairs-subset", default="", metavar="NAME", help="configuration of a Hugging Face data set")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/concept_similarity"))
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch", type=int, default=32, help="pairs a step [32]")
-    parser.add_argument("--rate", nargs="+", type=float, default=[1e-3], metavar="X", help="learning rates [.001]")
-    parser.add_argument("--tune", nargs="+", type=float, default=[1.0], metavar="X", help="1: all learns; 0: the head")
-    parser.add_argument("--quiet", action="store_true")
-    given = vars(parser.parse_args())
-    given["rows"], given["rates"] = given.pop("row"), given.pop("rate")
-    usual = {"schedule": "cosine", "warmup": max(1, given["steps"] // 10), "clip": 1.0}
-    try:
+    with command.line("concept_similarity"):
+        parser = command.parser("concept_similarity", __doc__)
+        parser.add_argument(
+            "run", type=pathlib.Path, metavar="RUN", help="a sweep of the concept study, or a model of it"
+        )
+        parser.add_argument(
+            "--row", nargs="+", default=[], metavar="ID", help="first digits of rows (gidd-jax export RUN)"
+        )
+        parser.add_argument("--pairs", required=True, metavar="FILE", help="scored pairs: file, Hugging Face name, lee")
+        parser.add_argument("--held-out", default="", metavar="FILE", help="pairs, or split, to measure on [a fifth]")
+        parser.add_argument("--score", default="score", metavar="COLUMN", help="column of the scores [score]")
+        parser.add_argument(
+            "--pairs-subset", default="", metavar="NAME", help="configuration of a Hugging Face data set"
+        )
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/concept_similarity"))
+        parser.add_argument("--seeds", type=int, default=4)
+        parser.add_argument("--steps", type=int, default=1000)
+        parser.add_argument("--batch", type=int, default=32, help="pairs a step [32]")
+        parser.add_argument("--rate", nargs="+", type=float, default=[1e-3], metavar="X", help="learning rates [.001]")
+        parser.add_argument(
+            "--tune", nargs="+", type=float, default=[1.0], metavar="X", help="1: all learns; 0: the head"
+        )
+        parser.add_argument("--quiet", action="store_true")
+        given = vars(parser.parse_args())
+        given["rows"], given["rates"] = given.pop("row"), given.pop("rate")
+        usual = {"schedule": "cosine", "warmup": max(1, given["steps"] // 10), "clip": 1.0}
         sys.exit(main(**given, **usual))
-    except InputError as error:
-        print(f"concept_similarity: {error}", file=sys.stderr)
-        sys.exit(2)
-    except sweep.Interrupted as stopped:
-        print(f"concept_similarity: {stopped}", file=sys.stderr)
-        sys.exit(130)

@@ -6,10 +6,10 @@ Prints the table, writes the figures, and exits 1 unless learning is visible: he
 the untrained model in every t bin below .8.
 """
 
-import argparse
 import pathlib
 import sys
 
+from experiments import command
 from gidd_jax import progress, sweep
 from gidd_jax.analysis import learning_visible
 from gidd_jax.commands import flags, plot
@@ -45,6 +45,7 @@ def main(out: pathlib.Path) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/demo"))
-    sys.exit(main(parser.parse_args().out))
+    with command.line("demo"):
+        parser = command.parser("demo", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/demo"))
+        sys.exit(main(parser.parse_args().out))

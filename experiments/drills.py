@@ -8,7 +8,6 @@ third of an hour on two cores. Disks are drilled where mounting is allowed (root
 where there is a C compiler.
 """
 
-import argparse
 import pathlib
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments import drill_boards, drill_damage, drill_disk, drill_inputs, drill_kills
+from experiments import command, drill_boards, drill_damage, drill_disk, drill_inputs, drill_kills
 from experiments.drill_tools import Found
 from gidd_jax import files
 from gidd_jax.commands import flags
@@ -112,11 +111,12 @@ def _made(out: pathlib.Path) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/drills"))
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--boards", type=int, default=10_000)
-    parser.add_argument("--flips", type=int, default=200, help="times config.json is spoilt")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    sys.exit(main(arguments.out, arguments.kills, arguments.boards, arguments.flips, arguments.seed))
+    with command.line("drills"):
+        parser = command.parser("drills", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/drills"))
+        parser.add_argument("--kills", type=int, default=50)
+        parser.add_argument("--boards", type=int, default=10_000)
+        parser.add_argument("--flips", type=int, default=200, help="times config.json is spoilt")
+        parser.add_argument("--seed", type=int, default=0)
+        arguments = parser.parse_args()
+        sys.exit(main(arguments.out, arguments.kills, arguments.boards, arguments.flips, arguments.seed))

@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from experiments import command
 from experiments import easy_vs_hard_contrasts as contrasts
 from experiments.easy_vs_hard_figures import drawn
 from experiments.easy_vs_hard_report import tell
@@ -199,21 +200,15 @@ def asked(given: argparse.Namespace) -> Preset:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/easy_vs_hard"))
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-    parser.add_argument("--data", metavar="FILE", help="rated boards in place of the preset's (needs --rating)")
-    span = dict(type=int, nargs=2, metavar=("LOW", "HIGH"), default=())
-    parser.add_argument("--rating", **span, help="easy: rated LOW or less; hard: rated above HIGH")
-    parser.add_argument("--clues", **span, help="keep boards of LOW to HIGH clues")
-    parser.add_argument("--seeds", type=int, default=0, help="0: as many as the preset has")
-    parser.add_argument("--quiet", action="store_true")
-    given = parser.parse_args()
-    try:
+    with command.line("easy_vs_hard"):
+        parser = command.parser("easy_vs_hard", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/easy_vs_hard"))
+        parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
+        parser.add_argument("--data", metavar="FILE", help="rated boards in place of the preset's (needs --rating)")
+        span = dict(type=int, nargs=2, metavar=("LOW", "HIGH"), default=())
+        parser.add_argument("--rating", **span, help="easy: rated LOW or less; hard: rated above HIGH")
+        parser.add_argument("--clues", **span, help="keep boards of LOW to HIGH clues")
+        parser.add_argument("--seeds", type=int, default=0, help="0: as many as the preset has")
+        parser.add_argument("--quiet", action="store_true")
+        given = parser.parse_args()
         sys.exit(main(given.out, asked(given), given.seeds, given.quiet))
-    except InputError as error:
-        print(f"easy_vs_hard: {error}", file=sys.stderr)
-        sys.exit(2)
-    except sweep.Interrupted as stopped:
-        print(f"easy_vs_hard: {stopped}", file=sys.stderr)
-        sys.exit(130)

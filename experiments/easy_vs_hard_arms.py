@@ -29,7 +29,6 @@ is given, intervals only. The verdict of ``sizes`` is that of ``analysis.verdict
 seeds and wider sizes than these.
 """
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Callable
@@ -38,6 +37,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments import command
 from experiments import easy_vs_hard_arms_tables as tables
 from experiments.easy_vs_hard import PRESETS, Preset, described
 from experiments.easy_vs_hard_figures import against_calls, by_skill, by_volume, by_width
@@ -195,13 +195,14 @@ ARMS = {arm.__name__: arm for arm in (curricula, volume, hysteresis, sizes, lear
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arm", choices=tuple(ARMS))
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-    parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/easy_vs_hard_arms"))
-    parser.add_argument("--quiet", action="store_true")
-    given = parser.parse_args()
-    chosen = PRESETS[given.preset]
-    settings = chosen.settings | ({"steps": given.steps} if given.steps else {})
-    sys.exit(main(given.arm, chosen._replace(settings=settings), given.out, given.quiet))
+    with command.line("easy_vs_hard_arms"):
+        parser = command.parser("easy_vs_hard_arms", __doc__)
+        parser.add_argument("arm", choices=tuple(ARMS))
+        parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
+        parser.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/easy_vs_hard_arms"))
+        parser.add_argument("--quiet", action="store_true")
+        given = parser.parse_args()
+        chosen = PRESETS[given.preset]
+        settings = chosen.settings | ({"steps": given.steps} if given.steps else {})
+        sys.exit(main(given.arm, chosen._replace(settings=settings), given.out, given.quiet))

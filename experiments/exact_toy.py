@@ -13,7 +13,6 @@ Two controls: pairs of independent starts and noise (agreement 1/2), and the res
 independent noise, which does bring replicas together, and by how much at which g.
 """
 
-import argparse
 import pathlib
 import sys
 from typing import NamedTuple
@@ -24,6 +23,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments import command
 from gidd_jax import analysis, diffusion, files, replica
 from gidd_jax.commands import flags
 
@@ -199,9 +199,10 @@ def drawn(found: list[Commitment], ladder: list[Commitment]) -> Figure:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/exact_toy"))
-    parser.add_argument("--pairs", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    sys.exit(main(arguments.out, arguments.pairs, arguments.seed))
+    with command.line("exact_toy"):
+        parser = command.parser("exact_toy", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/exact_toy"))
+        parser.add_argument("--pairs", type=int, default=4000)
+        parser.add_argument("--seed", type=int, default=0)
+        arguments = parser.parse_args()
+        sys.exit(main(arguments.out, arguments.pairs, arguments.seed))

@@ -7,12 +7,12 @@ gaussian and the uniform system up and down, and writes tables, figures and verd
 are continuous, continuous and discontinuous, with K_c of the first two inside its interval.
 """
 
-import argparse
 import pathlib
 import sys
 
 import numpy as np
 
+from experiments import command
 from gidd_jax import plotting_transitions, progress, sweep
 from gidd_jax.analysis import describe, format_transition, found_transition, loop_area, ramp, systems
 from gidd_jax.commands import flags
@@ -62,8 +62,9 @@ def _ramped(distribution: str, out: pathlib.Path, bar) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/kuramoto"))
-    parser.add_argument("--quiet", action="store_true")
-    arguments = parser.parse_args()
-    sys.exit(main(arguments.out, arguments.quiet))
+    with command.line("kuramoto_transition"):
+        parser = command.parser("kuramoto_transition", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/kuramoto"))
+        parser.add_argument("--quiet", action="store_true")
+        arguments = parser.parse_args()
+        sys.exit(main(arguments.out, arguments.quiet))

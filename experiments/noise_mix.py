@@ -10,7 +10,6 @@ by being made dull: the right value is that of the source, not the least. The bo
 of the best possible model on the same noised tokens. On real text the law is not known: there are bound and entropy.
 """
 
-import argparse
 import math
 import pathlib
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments import command
 from gidd_jax import files, known, progress, sweep
 from gidd_jax.analysis import Interval, final, mean_interval, paired_interval
 from gidd_jax.commands import flags
@@ -176,10 +176,11 @@ def drawn(probe: pd.DataFrame, prose: pd.DataFrame, seeds: int) -> Figure:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/noise_mix"))
-    parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--quiet", action="store_true")
-    arguments = parser.parse_args()
-    sys.exit(main(arguments.out, arguments.size, arguments.seeds, arguments.quiet))
+    with command.line("noise_mix"):
+        parser = command.parser("noise_mix", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/noise_mix"))
+        parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
+        parser.add_argument("--seeds", type=int, default=4)
+        parser.add_argument("--quiet", action="store_true")
+        arguments = parser.parse_args()
+        sys.exit(main(arguments.out, arguments.size, arguments.seeds, arguments.quiet))

@@ -30,7 +30,6 @@ The denoiser has to be within .05 nats a token of the best possible one, else qu
 (Pilots of tiny, one seed, held-out excess: 2 layers .084 at 1,500 steps and .072 at 4,500; 3 layers .027 at 1,500.)
 """
 
-import argparse
 import dataclasses
 import functools
 import pathlib
@@ -42,6 +41,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from experiments import command
 from experiments import phase_diffusion_figures as figures
 from experiments import phase_diffusion_tests as tests
 from gidd_jax import export, files, known, progress, sampling, sweep
@@ -174,10 +174,11 @@ def sampled_again(directory: pathlib.Path, config: phase.Config, data: Any, step
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/phase_diffusion"))
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--quiet", action="store_true")
-    arguments = parser.parse_args()
-    sys.exit(main(arguments.out, arguments.preset, arguments.seeds, arguments.quiet))
+    with command.line("phase_diffusion"):
+        parser = command.parser("phase_diffusion", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/phase_diffusion"))
+        parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
+        parser.add_argument("--seeds", type=int, default=2)
+        parser.add_argument("--quiet", action="store_true")
+        arguments = parser.parse_args()
+        sys.exit(main(arguments.out, arguments.preset, arguments.seeds, arguments.quiet))

@@ -23,6 +23,7 @@ import sys
 
 import pandas as pd
 
+from experiments import command
 from experiments import concept_figures as figures
 from experiments import concept_tables as tables
 from experiments.concept_fixes import PRESETS as FIXES_PRESETS
@@ -112,4 +113,5 @@ def tell(found: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(**vars(parser(__doc__, "prefix_diffusion", PRESETS).parse_args())))
+    with command.line("prefix_diffusion"):
+        sys.exit(main(**vars(parser(__doc__, "prefix_diffusion", PRESETS).parse_args())))

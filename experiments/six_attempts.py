@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import pandas as pd
 
+from experiments import command
 from experiments import six_attempts_figures as figures
 from experiments import six_attempts_report as report
 from experiments import six_attempts_verdicts as verdicts
@@ -243,21 +244,15 @@ def _write(args: argparse.Namespace, text: str, told: list, last: pd.DataFrame, 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-    parser.add_argument("--data", help="boards in place of the preset's")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=0, help="steps of an attempt [the preset's]")
-    parser.add_argument(
-        "--detector", type=int, default=0, help="steps the detectors of 6c and pipeline train alone [as an attempt]"
-    )
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/six_attempts"))
-    parser.add_argument("--quiet", action="store_true")
-    try:
+    with command.line("six_attempts"):
+        parser = command.parser("six_attempts", __doc__)
+        parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
+        parser.add_argument("--data", help="boards in place of the preset's")
+        parser.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0, 1, 2])
+        parser.add_argument("--steps", type=int, default=0, help="steps of an attempt [the preset's]")
+        parser.add_argument(
+            "--detector", type=int, default=0, help="steps the detectors of 6c and pipeline train alone [as an attempt]"
+        )
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/six_attempts"))
+        parser.add_argument("--quiet", action="store_true")
         sys.exit(main(parser.parse_args()))
-    except InputError as error:
-        print(f"six_attempts: {error}", file=sys.stderr)
-        sys.exit(2)
-    except sweep.Interrupted as stopped:
-        print(f"six_attempts: {stopped}", file=sys.stderr)
-        sys.exit(130)

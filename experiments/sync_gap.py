@@ -26,7 +26,6 @@ part half are to be predicted within a tenth of the path. Of several seeds the u
 decided where Holm's p over all statements of the run is at most .05.
 """
 
-import argparse
 import json
 import pathlib
 import sys
@@ -36,6 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import command
 from experiments.sync_gap_figures import drawn
 from experiments.sync_gap_measure import Maker, Plan, Subject, measured, programs
 from experiments.sync_gap_pooled import pooled
@@ -144,21 +144,24 @@ def made_well(maker: Maker, subject: Subject) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/sync_gap"))
-    parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--classes", nargs="*", type=int, default=[3], help="besides none given [3]")
-    parser.add_argument("--layers", nargs="*", type=int, default=[], help="depths [the size's own]")
-    parser.add_argument("--steps", type=int, help="of training [the size's own]")
-    parser.add_argument("--model", type=pathlib.Path, metavar="DIR", help="what import-dit wrote, in place of training")
-    parser.add_argument("--quiet", action="store_true")
-    a = parser.parse_args()
-    flags.prepare_jax()
-    kinds = [None, *a.classes]
-    if a.model:
-        main(a.out, [imported(a.model)], f"{a.model}: latents, neither decoded nor encoded", PLANS["paper"], kinds)
-        sys.exit()
-    models, told, least = trained(a.out / "model", a.size, a.seeds, a.layers, a.steps, a.quiet)
-    main(a.out, models, told, PLANS[a.size], kinds)
-    sys.exit(int(least < LEAST_RIGHT))
+    with command.line("sync_gap"):
+        parser = command.parser("sync_gap", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/sync_gap"))
+        parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
+        parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+        parser.add_argument("--classes", nargs="*", type=int, default=[3], help="besides none given [3]")
+        parser.add_argument("--layers", nargs="*", type=int, default=[], help="depths [the size's own]")
+        parser.add_argument("--steps", type=int, help="of training [the size's own]")
+        parser.add_argument(
+            "--model", type=pathlib.Path, metavar="DIR", help="what import-dit wrote, in place of training"
+        )
+        parser.add_argument("--quiet", action="store_true")
+        a = parser.parse_args()
+        flags.prepare_jax()
+        kinds = [None, *a.classes]
+        if a.model:
+            main(a.out, [imported(a.model)], f"{a.model}: latents, neither decoded nor encoded", PLANS["paper"], kinds)
+            sys.exit()
+        models, told, least = trained(a.out / "model", a.size, a.seeds, a.layers, a.steps, a.quiet)
+        main(a.out, models, told, PLANS[a.size], kinds)
+        sys.exit(int(least < LEAST_RIGHT))

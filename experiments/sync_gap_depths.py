@@ -14,7 +14,6 @@ share, where Student's 95 % interval of b holds 1 and not 0, a number where it h
 model whose ratio rises by less than 0.1 has no w and is told of; it is in no fit.
 """
 
-import argparse
 import pathlib
 import sys
 from typing import NamedTuple
@@ -24,6 +23,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from experiments import command
 from gidd_jax import files
 from gidd_jax.errors import InputError
 
@@ -134,11 +134,8 @@ def main(tables: list[pathlib.Path], out: pathlib.Path) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="+", type=pathlib.Path, metavar="sync_gap.csv")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/depths"))
-    try:
+    with command.line("sync_gap_depths"):
+        parser = command.parser("sync_gap_depths", __doc__)
+        parser.add_argument("tables", nargs="+", type=pathlib.Path, metavar="sync_gap.csv")
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/depths"))
         sys.exit(main(**vars(parser.parse_args())))
-    except InputError as error:
-        print(f"sync_gap_depths: {error}", file=sys.stderr)
-        sys.exit(2)

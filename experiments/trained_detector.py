@@ -44,7 +44,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments import six_attempts
+from experiments import command, six_attempts
 from gidd_jax import export, files, ledger, progress, sweep
 from gidd_jax.analysis import final, intervals_by, mean_interval
 from gidd_jax.commands import flags
@@ -235,10 +235,11 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0, 1, 2])
-    parser.add_argument("--before", type=int, default=3000, help="steps of the detectors [%(default)s]")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of the jumps [%(default)s]")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/trained_detector"))
-    parser.add_argument("--quiet", action="store_true")
-    sys.exit(main(parser.parse_args()))
+    with command.line("trained_detector"):
+        parser = command.parser("trained_detector", __doc__)
+        parser.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0, 1, 2])
+        parser.add_argument("--before", type=int, default=3000, help="steps of the detectors [%(default)s]")
+        parser.add_argument("--steps", type=int, default=2000, help="steps of the jumps [%(default)s]")
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/trained_detector"))
+        parser.add_argument("--quiet", action="store_true")
+        sys.exit(main(parser.parse_args()))

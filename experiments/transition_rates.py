@@ -7,7 +7,6 @@ docs/transitions.md asks of a user's sweep; writes how often the answer was righ
 100 repetitions half an hour of one core.
 """
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from experiments import command
 from gidd_jax import analysis, files, progress, sweep
 from gidd_jax.commands import flags
 from gidd_jax.kuramoto import critical_coupling
@@ -167,9 +167,10 @@ def main(out: pathlib.Path, repetitions: int, quiet: bool) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/transition_rates.csv"))
-    parser.add_argument("--repetitions", type=int, default=100)
-    parser.add_argument("--quiet", action="store_true")
-    arguments = parser.parse_args()
-    sys.exit(main(arguments.out, arguments.repetitions, arguments.quiet))
+    with command.line("transition_rates"):
+        parser = command.parser("transition_rates", __doc__)
+        parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/transition_rates.csv"))
+        parser.add_argument("--repetitions", type=int, default=100)
+        parser.add_argument("--quiet", action="store_true")
+        arguments = parser.parse_args()
+        sys.exit(main(arguments.out, arguments.repetitions, arguments.quiet))
