@@ -55,7 +55,7 @@ FLAT = 1e-9
 # Okabe and Ito's colours, told apart under every common colour blindness.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 100
 STROKES = ("-", "--", ":", "-.") * 100
-REFERENCES = {"untrained": ("0.5", "before training"), "oracle": ("black", "oracle: best possible")}
+REFERENCES = {"untrained": ("0.5", "before training"), "oracle": ("black", "reference: oracle, floor or control")}
 LEARNT = (
     *("jump_loss", "jump_accuracy", "holding_loss", "elbo", "sample_nll", "corrected_nll"),
     *("bound", "rankme", "pearson", "spearman", "similarity", "topic"),

@@ -313,6 +313,8 @@ def test_settings_that_contradict_are_refused():
         ({"split_lo": 0.6}, "split_lo: must not exceed split_hi"),
         ({"t_min": 0.5, "t_max": 0.2}, "t_min: must not exceed t_max"),
         ({"causal": 0.5}, "causal: is 0 or 1"),
+        ({"depth": 60.0}, "depth 60: more than there are; --encoder-layers is"),
+        ({"n_concepts": 60.0}, "n_concepts 60: more than there are; --concepts is"),
     ):
         with pytest.raises(InputError, match=message):
             concepts.check(jax.tree.map(lambda x: np.float32([x]), concepts.Hyper(**values)), config, data)

@@ -244,6 +244,10 @@ def test_tiers_out_of_range_and_dials_without_effect_are_refused():
     data, _ = sudoku.load(config)
     with pytest.raises(InputError, match="attention > 0 moves nothing here: it needs --trunk towers"):
         sudoku.check(sweep.grid(sudoku, attention=[0.5]), config, data)
+    blind, rows = sudoku.Config(**TINY | {"given": False}), sweep.grid(sudoku, sees_given=[0, 1])
+    sudoku.check(rows, sudoku.Config(**TINY), data)
+    with pytest.raises(InputError, match="sees_given moves nothing here: it needs --given"):
+        sudoku.check(rows, blind, data)
     with pytest.raises(InputError, match="tier 9: no boards of it"):
         sudoku.check(sweep.grid(sudoku, first_tier=9, first_steps=1), config, data)
     with pytest.raises(InputError, match="ramp_after > 0 moves nothing here"):

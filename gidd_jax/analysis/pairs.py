@@ -60,8 +60,7 @@ def commitments(table: pd.DataFrame, dial: str) -> pd.DataFrame:
 
 def format_pairs(table: pd.DataFrame, dial: str) -> str:
     """A line a value of the dial: the model, and where its pairs commit (share of the path), means over seeds."""
-    last = final(table)
-    told = commitments(table, dial)
+    last, told = final(table[table["split"] != "pairs"]), commitments(table, dial)
     lines = [
         f"{dial:>10}{'noise error':>13}{'encoder right':>15}{'coarse':>9}{'fine':>9}{'control: coarse':>17}{'fine':>9}"
     ]

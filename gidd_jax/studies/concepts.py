@@ -15,7 +15,7 @@ from gidd_jax.models import bottleneck
 from gidd_jax.studies.concepts_data import load, texts
 from gidd_jax.studies.concepts_evaluation import evaluate
 from gidd_jax.studies.concepts_model import Seen, mask_id, see, shape, slots
-from gidd_jax.studies.concepts_settings import Config, Hyper
+from gidd_jax.studies.concepts_settings import ALL, Config, Hyper
 from gidd_jax.studies.concepts_task import Texts, pose, weigh
 from gidd_jax.types import Mean, Metrics, PRNGKey, Scalar, Tree
 
@@ -47,6 +47,10 @@ def check(hypers: Hyper, config: Config, data: Tree) -> None:
         raise InputError(f"other_view: {config.data} has one version of each text; --data kjv-web has two")
     if np.any((hypers.other_view > 0) & ((hypers.prefix > 0) | (hypers.encoder_noise > 0))):
         raise InputError("other_view: goes neither with prefix nor with encoder_noise, which need one text")
+    for dial, most in (("depth", config.encoder_layers), ("n_concepts", config.concepts)):
+        if np.any((getattr(hypers, dial) > most) & (getattr(hypers, dial) < ALL)):
+            setting = "--encoder-layers" if dial == "depth" else "--concepts"
+            raise InputError(f"{dial} {getattr(hypers, dial).max():g}: more than there are; {setting} is {most}")
     for low, high in (("split_lo", "split_hi"), ("t_min", "t_max")):
         if np.any(getattr(hypers, low) > getattr(hypers, high)):
             raise InputError(f"{low}: must not exceed {high}")

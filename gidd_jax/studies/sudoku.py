@@ -133,6 +133,8 @@ def check(hypers: Hyper, config: Config, data: Tree) -> None:
             raise InputError(
                 f"{dial} > 0 moves nothing here: it needs {'--trunk towers' if dial == 'attention' else '--gated'}"
             )
+    if not config.given and np.ptp(hypers.sees_given) > 0:
+        raise InputError("sees_given moves nothing here: it needs --given")
     if config.trunk == "towers" and np.any(hypers.trunk_until > 0):
         raise InputError("trunk_until > 0 moves nothing here: towers stop with their heads (--holding-until)")
     if np.any(late := hypers.ramp_steps + hypers.ramp_after > config.steps):
