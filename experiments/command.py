@@ -16,6 +16,13 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
     return Parser(f"python -m experiments.{name}", description=about, formatter_class=raw, allow_abbrev=False)
 
 
+def count(text: str) -> int:
+    """An argument that is a number of things, 1 at least."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: how many, 1 at least")
+    return int(text)
+
+
 @contextlib.contextmanager
 def line(name: str) -> Iterator[None]:
     """Inside, bad input leaves with status 2, Ctrl-C with 130, a disk that will not with 1, each in one line."""

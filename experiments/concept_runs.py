@@ -23,7 +23,7 @@ def parser(about: str | None, name: str, presets: Iterable[str]) -> argparse.Arg
     made = command.parser(name, about)
     made.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs") / name)
     made.add_argument("--preset", choices=tuple(presets), default="tiny")
-    made.add_argument("--seeds", type=int, default=4)
+    made.add_argument("--seeds", type=command.count, default=4, help="how many [%(default)s]")
     made.add_argument("--steps", type=int, default=0, help="training steps [the preset's]")
     made.add_argument("--quiet", action="store_true")
     return made

@@ -144,7 +144,7 @@ if __name__ == "__main__":
             "--pairs-subset", default="", metavar="NAME", help="configuration of a Hugging Face data set"
         )
         parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/concept_similarity"))
-        parser.add_argument("--seeds", type=int, default=4)
+        parser.add_argument("--seeds", type=command.count, default=4, help="how many [%(default)s]")
         parser.add_argument("--steps", type=int, default=1000)
         parser.add_argument("--batch", type=int, default=32, help="pairs a step [32]")
         parser.add_argument("--rate", nargs="+", type=float, default=[1e-3], metavar="X", help="learning rates [.001]")

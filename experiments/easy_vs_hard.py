@@ -208,7 +208,7 @@ if __name__ == "__main__":
         span = dict(type=int, nargs=2, metavar=("LOW", "HIGH"), default=())
         parser.add_argument("--rating", **span, help="easy: rated LOW or less; hard: rated above HIGH")
         parser.add_argument("--clues", **span, help="keep boards of LOW to HIGH clues")
-        parser.add_argument("--seeds", type=int, default=0, help="0: as many as the preset has")
+        parser.add_argument("--seeds", type=int, default=0, help="how many; 0: as the preset has")
         parser.add_argument("--quiet", action="store_true")
         given = parser.parse_args()
         sys.exit(main(given.out, asked(given), given.seeds, given.quiet))

@@ -180,7 +180,7 @@ if __name__ == "__main__":
         parser = command.parser("noise_mix", __doc__)
         parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/noise_mix"))
         parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
-        parser.add_argument("--seeds", type=int, default=4)
+        parser.add_argument("--seeds", type=command.count, default=4, help="how many [%(default)s]")
         parser.add_argument("--quiet", action="store_true")
         arguments = parser.parse_args()
         sys.exit(main(arguments.out, arguments.size, arguments.seeds, arguments.quiet))

@@ -178,7 +178,7 @@ if __name__ == "__main__":
         parser = command.parser("phase_diffusion", __doc__)
         parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/phase_diffusion"))
         parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
-        parser.add_argument("--seeds", type=int, default=2)
+        parser.add_argument("--seeds", type=command.count, default=2, help="how many [%(default)s]")
         parser.add_argument("--quiet", action="store_true")
         arguments = parser.parse_args()
         sys.exit(main(arguments.out, arguments.preset, arguments.seeds, arguments.quiet))

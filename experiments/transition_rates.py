@@ -154,6 +154,10 @@ def measured(
         yield rates(told).assign(system=case.distribution, K_to=max(case.ratios), **about, **versions)
 
 
+WIDTHS = {"system": 26, "frequencies": 11, "N": 15, "seeds": 5, "question": 30}
+WIDTHS |= {"count": 5, "repetitions": 11, "low": 6, "high": 6}
+
+
 def main(out: pathlib.Path, repetitions: int, quiet: bool) -> int:
     """Measures; prints and writes what there is after every system."""
     flags.prepare_jax()
@@ -161,8 +165,9 @@ def main(out: pathlib.Path, repetitions: int, quiet: bool) -> int:
     for table in measured(repetitions, bar=progress.quiet if quiet else progress.bar):
         tables.append(table)
         files.write_text(out, pd.concat(tables, ignore_index=True).to_csv(index=False, float_format="%.4g"))
-        shown = table[["system", "N", "seeds", "question", "count", "repetitions", "low", "high"]]
-        print(shown.to_string(index=False, header=len(tables) == 1, float_format="{:.3g}".format), flush=True)
+        shown = table.reindex(columns=list(WIDTHS)).astype({"frequencies": object}).fillna({"frequencies": "-"})
+        told = shown.to_string(index=False, float_format="{:.3g}".format, col_space=WIDTHS, header=len(tables) == 1)
+        print(told, flush=True)
     return 0
 
 

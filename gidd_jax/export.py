@@ -40,9 +40,10 @@ def find(study: Any, directory: pathlib.Path, row: str) -> dict[str, Any]:
     name = "{group}:{row}".format
     matching = [e for e in known if e["row"].startswith(row) or f"g{name(**e)}".startswith(row)]
     if len(matching) != 1:
-        listed = ", ".join(f"g{name(**e)} ({e['told']})" for e in (matching or known)[:8])
-        problem = "names several rows" if matching else "no such row"
-        raise InputError(f"{directory}, row {row!r}: {problem}; there are {len(known)}: {listed}")
+        fitting = matching or known
+        listed = ", ".join(f"g{name(**e)} ({e['told']})" for e in fitting[:8]) + ", ..." * (len(fitting) > 8)
+        problem = f"names {len(matching)} rows" if matching else f"no such row; there are {len(known)}"
+        raise InputError(f"{directory}, row {row!r}: {problem}: {listed}")
     if not matching[0]["step"]:
         raise InputError(f"{directory}, row {row!r}: no checkpoint yet; let the sweep run to one")
     return matching[0]

@@ -40,6 +40,16 @@ def test_what_goes_right_and_what_nobody_foresaw_passes(capsys):
     assert capsys.readouterr().err.endswith("--nonsense (see python -m experiments.some --help)\n")
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "2.5", "few"])
+def test_a_count_is_one_at_least(capsys, text):
+    made = command.parser("some", "Help.")
+    made.add_argument("--seeds", type=command.count)
+    assert made.parse_args(["--seeds", "3"]).seeds == 3
+    with pytest.raises(SystemExit), command.line("some"):
+        made.parse_args(["--seeds", text])
+    assert f"{text}: how many, 1 at least" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_experiment_is_such_a_command(name):
     text = (FOLDER / f"{name}.py").read_text()
