@@ -151,18 +151,20 @@ def table(found: list[Commitment], ladder: list[Commitment]) -> pd.DataFrame:
 
 def tell(found: list[Commitment], ladder: list[Commitment]) -> str:
     """The table and the criteria."""
-    lines = [f"{'m':>5}{'predicted step':>16}{'measured [95 %]':>24}{'difference':>12}"]
-    for m, mode in zip((*PAIR, *LADDER), (*found, *ladder), strict=True):
-        shown = f"{mode.measured:.1f} [{mode.low:.1f}, {mode.high:.1f}]"
-        lines.append(f"{m:5g}{mode.predicted:16.1f}{shown:>24}{mode.measured - mode.predicted:12.1f}")
+    lines = ["the step at which a pair commits, of 100, at +-m of variance 0.04"]
+    for title, means, modes in (("two modes", PAIR, found), ("a ladder of modes", LADDER, ladder)):
+        lines.append(f"\n{title}\n{'m':>5}{'predicted step':>16}{'measured [95 %]':>24}{'difference':>12}")
+        for m, mode in zip(means, modes, strict=True):
+            shown = f"{mode.measured:.1f} [{mode.low:.1f}, {mode.high:.1f}]"
+            lines.append(f"{m:5g}{mode.predicted:16.1f}{shown:>24}{mode.measured - mode.predicted:12.1f}")
     coarse, fine = found
     lines.append(
+        "\nof the two modes\n"
         f"gap: {fine.predicted - coarse.predicted:.1f} predicted, {fine.measured - coarse.measured:.1f} measured"
     )
     lines += [f"{name}: {'holds' if held else 'FAILS'}" for name, held in holds(found).items()]
-    lines.append(
-        f"agreement with nothing shared but the start: {found[0].agreement[0]:.3f}, {found[1].agreement[0]:.3f}"
-    )
+    shares = ", ".join(f"{mode.agreement[0]:.3f} (m = {m:g})" for m, mode in zip(PAIR, found, strict=True))
+    lines.append(f"share of pairs on the same side, nothing shared but the start: {shares}")
     return "\n".join(lines)
 
 
@@ -184,15 +186,15 @@ def drawn(found: list[Commitment], ladder: list[Commitment]) -> Figure:
         fit = analysis.fit_sigmoid(FORKS, mode.agreement)
         t = np.linspace(0, STEPS, 400)
         left.plot(t, fit.lo + (fit.hi - fit.lo) / (1 + np.exp(-(t - fit.midpoint) / fit.width)), color=colour, lw=1)
-    left.set(xlabel="steps with shared noise", ylabel="pairs that end on the same side")
+    left.set(xlabel="steps with shared noise", ylabel="pairs that end on the same side (fraction)")
     left.legend(frameon=False, title="dashed: predicted")
     x = [mode.predicted for mode in ladder]
     y, low, high = (np.array([getattr(mode, name) for mode in ladder]) for name in ("measured", "low", "high"))
     right.errorbar(x, y, np.abs([y - low, high - y]), fmt="o", ms=4, capsize=2)
     right.axline((50, 50), slope=1, color="black", lw=0.8)
     for m, at in zip(LADDER, zip(x, y, strict=True), strict=True):
-        right.annotate(f"{m:g}", at, textcoords="offset points", xytext=(5, -9), fontsize=8)
-    right.set(xlabel="predicted step", ylabel="measured step")
+        right.annotate(f"m = {m:g}", at, textcoords="offset points", xytext=(5, -9), fontsize=8)
+    right.set(xlabel="predicted step", ylabel="measured step, 95 % bootstrap interval")
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
     return figure

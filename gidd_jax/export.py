@@ -132,5 +132,9 @@ def adopt(given: Tree, fresh: Tree) -> Tree:
     theirs = {train.path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(given)}
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            raise InputError(f"--init-from: {name} is {theirs.get(name)} there and {ours.get(name)} in this model")
+            there, here = theirs.get(name, "not in it"), ours.get(name, "none")
+            raise InputError(
+                f"--init-from holds another model: its {name} is {there}, this one's {here}; give the flags it was "
+                "trained with, as its config.json has them"
+            )
     return given

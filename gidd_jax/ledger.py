@@ -155,7 +155,11 @@ def awaited(
 def wait_for_all(directory: pathlib.Path, record: dict[str, Any]) -> None:
     """Returns when every cohort of the record has its last checkpoint, whichever host writes it."""
     ends = {c["name"]: group["config"]["steps"] for group in record["groups"] for c in group["cohorts"]}
-    while any(checkpoint.steps(directory / "checkpoints" / name)[-1:] != [end] for name, end in ends.items()):
+    told = False
+    while late := sum(checkpoint.steps(directory / "checkpoints" / name)[-1:] != [end] for name, end in ends.items()):
+        if not told:
+            print(f"gidd-jax: {directory}: waiting for other hosts, {late} of {len(ends)} cohorts", file=sys.stderr)
+            told = True
         time.sleep(POLL_SECONDS)
 
 

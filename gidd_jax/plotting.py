@@ -206,7 +206,7 @@ def _lines_by_dial(
                 crowded = len(colours) > MOST_LEGEND_LINES
                 marker = "" if crowded or len(curve) > 12 else "o"
                 _line(ax, curve, x, not crowded, color=colours[value], marker=marker, ms=3)
-            _limit_bands(ax)
+            limit_bands(ax)
             ax.set_ylabel(axis_label(metric))
         if len(groups) > 1:
             axes[0].set_title(str(group), loc="left", size=9, weight="bold")
@@ -319,10 +319,10 @@ def _frame(ax: Axes, values: np.ndarray) -> None:
         ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     else:
         ax.set_xticks([low])
-    _limit_bands(ax)
+    limit_bands(ax)
 
 
-def _limit_bands(ax: Axes) -> None:
+def limit_bands(ax: Axes) -> None:
     """Keep a wild interval (two seeds: 12.7 standard errors) from flattening the lines: cut it off outside the axes."""
     drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines] or [np.array([])])
     drawn = drawn[np.isfinite(drawn)]

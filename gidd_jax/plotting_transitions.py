@@ -26,6 +26,7 @@ from gidd_jax.analysis import (
 from gidd_jax.plotting import DPI, HUES, STYLE
 
 RESAMPLES = 200
+LEAST_SEEDS = 3
 THEORY = {"color": "black", "ls": (0, (4, 2)), "lw": 1.1, "zorder": 3}
 CRITICAL = {"color": "0.45", "ls": ":", "lw": 1.1, "zorder": 1}
 
@@ -42,7 +43,7 @@ def transition(table: pd.DataFrame, dial: str) -> Figure:
         _band(order, K, *np.array(means)[:, :3].T, hue, name)
         order.axhline(incoherent_r(N), color=hue, lw=0.8, ls=":", zorder=1)
         moments = [curve(rows, dial, f"order_parameter_{power}")[1] for power in ("squared", "fourth")]
-        if len(r) > 2:
+        if len(r) >= LEAST_SEEDS:
             _band(binder, K, *_resampled(binder_cumulant, moments), hue, name)
             _band(spread, K, *_resampled(lambda x, N=N: susceptibility(x, N), [r]), hue, name)
     _theory(order, named, dial)
@@ -52,6 +53,10 @@ def transition(table: pd.DataFrame, dial: str) -> Figure:
     for level in (1 / 3, 2 / 3):
         binder.axhline(level, color="0.7", lw=0.8, zorder=1)
     spread.set(xlabel=_label(dial), ylabel="susceptibility N Var r (dimensionless)", yscale="log")
+    for ax in (binder, spread):
+        if not ax.collections:
+            ax.set(xlim=order.get_xlim(), yticks=[])
+            ax.text(0.5, 0.5, f"takes {LEAST_SEEDS} seeds", transform=ax.transAxes, ha="center", color="0.35")
     for critical in _criticals(named, dial):
         for ax in axes:
             ax.axvline(critical, **CRITICAL)

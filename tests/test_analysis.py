@@ -180,6 +180,13 @@ def test_summary_holds_means_half_widths_and_the_dead():
 def test_summary_counts_a_replica_that_says_it_is_dead():
     table = pd.concat([sudoku_table(), table_of(measure(1.0, 0, "alive", 0.0, split="train"))])
     assert list(analysis.summary(table, "attention")["dead"]) == [0, 1]
+    assert "finite; 1 in all, in no mean" in " ".join(analysis.format_summary(table, "attention").split())
+    assert "dead:" not in analysis.format_summary(sudoku_table(), "attention")
+
+
+def test_no_two_columns_of_the_summary_share_a_name():
+    names = [analysis.metric_name(metric) for family in analysis.FAMILIES.values() for metric in family]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("width", [60, 120])
@@ -193,6 +200,9 @@ def test_the_printed_summary_is_aligned(width):
         assert len(lines) == 3 + 4
     assert max(map(len, text.split("\n"))) <= (width if width == 120 else 62)
     assert "Performance" in text and "Coupling" in text and "size 9" in text
+    titles = [block.split("\n")[0] for block in blocks]
+    begun = [title for title in titles if not title.endswith(", continued")]
+    assert len(set(begun)) == len(begun) and (width == 120 or len(begun) < len(titles))
     assert "jump accuracy 0.100" in notes and "separation ceiling 0.840" in notes
     assert "95 % t interval over 3 seeds" in " ".join(notes.split())
     assert "split test, step 100" in notes
@@ -202,7 +212,8 @@ def test_the_printed_summary_shows_the_unknown_as_a_dash_and_no_negative_zero():
     table = sudoku_table(seeds=1)
     table.loc[(table["attention"] == 1) & (table["metric"] == "jump_loss"), "value"] = np.nan
     text = analysis.format_summary(table, "attention")
-    assert " - " in text and "nan" not in text and "-0.000" not in text and "±0" not in text
+    assert " - " in text and "nan" not in text and "-0.000" not in text and "±" not in text
+    assert "1 seed, no interval" in text
 
 
 def test_the_printed_summary_says_what_it_pooled():

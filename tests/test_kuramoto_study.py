@@ -105,6 +105,11 @@ def test_figures_hold_every_size_theory_and_the_critical_point(swept):
     assert any("4 seeds" in text.get_text() for text in figure.texts)
 
 
+def test_a_panel_that_takes_more_seeds_says_so(swept):
+    figure = plotting_transitions.transition(swept.table[swept.table["seed"] < 2], "coupling")
+    assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [[], ["takes 3 seeds"], ["takes 3 seeds"]]
+
+
 def test_another_swept_hyper_is_a_system_of_its_own(swept):
     table = pd.concat([swept.table, swept.table.assign(scale=2.0, row="b" + swept.table["row"])])
     assert list(analysis.systems(table, "coupling"))[:2] == ["N = 24, scale 1", "N = 24, scale 2"]

@@ -80,11 +80,13 @@ def made_table():
 
 def test_the_table_tells_where_pairs_commit_and_refuses_what_is_flat(tmp_path):
     told = analysis.format_pairs(made_table(), "g").splitlines()
-    for line in told[1:3]:
-        assert line.split()[1:] == ["0.1000", "0.900", "refused", "refused", "0.300", "0.700"]
+    assert told[2].split()[:3] == ["mean", "square", "fraction"] and told[2].count("of the path") == 4
+    for line in told[3:5]:
+        assert line.split()[1:] == ["0.1000", "0.9000", "refused", "refused", "0.300", "0.700"]
     (path,) = plotting_pairs.save_all(made_table(), "g", tmp_path)
     assert path.stat().st_size > 5000
     figure = plotting_pairs.commitment_figure(made_table(), "g")
+    assert "2 seeds" in figure.get_suptitle() and len(figure.axes[2].collections) == 2  # a band a value of g
     control = figure.axes[1].lines[1]
     np.testing.assert_allclose(control.get_ydata()[[0, -1]], [0, 1], atol=0.01)
     assert figure.axes[2].lines[0].get_ydata().tolist() == [1, 2, 3]

@@ -2,8 +2,10 @@
 
 import pandas as pd
 
+from gidd_jax.analysis.columns import blocks, column
 from gidd_jax.analysis.derive import final
 from gidd_jax.analysis.intervals import mean_interval
+from gidd_jax.analysis.labels import metric_name, metric_unit
 from gidd_jax.analysis.summary import format_summary
 
 SHOWN = (
@@ -12,15 +14,7 @@ SHOWN = (
 )
 """Arms of the table in a terminal; metrics.parquet has all."""
 
-COLUMNS = {
-    "arm_nll": "nats a token",
-    "arm_sample_entropy": "token entropy",
-    "arm_guess_entropy": "guess entropy",
-    "arm_masked": "share masked",
-    "arm_r": "R",
-}
-"""nats a token: of samples under the source; token entropy: of each sample's own tokens; guess entropy: of the model
-at masks, and share masked: of the cells, both mean over steps."""
+MEASURED = ("arm_nll", "arm_sample_entropy", "arm_guess_entropy", "arm_masked", "arm_r")
 
 
 def format_guidance(table: pd.DataFrame, dial: str) -> str:
@@ -28,24 +22,23 @@ def format_guidance(table: pd.DataFrame, dial: str) -> str:
     told = format_summary(table, dial)
     last = final(table)
     parts = last["metric"].str.split("@", n=1, expand=True)
-    if parts.shape[1] < 2 or not parts[0].isin(COLUMNS).any():
+    if parts.shape[1] < 2 or not parts[0].isin(MEASURED).any():
         return told
     last = last.assign(base=parts[0], arm=parts[1])
-    blocks = []
-    for value, rows in last[last["base"].isin(COLUMNS)].groupby(dial, sort=True):
-        seeds = rows["seed"].nunique()
-        lines = [{"arm": arm} | _cells(rows[rows["arm"] == arm]) for arm in SHOWN]
-        head = f"samples from the same keys, {dial} {value:g}, {seeds} seed{'s' * (seeds > 1)}"
-        blocks.append(head + "\n" + pd.DataFrame(lines).to_string(index=False))
-    return "\n\n".join([told, *blocks])
+    tables = []
+    for value, rows in last[last["base"].isin(MEASURED)].groupby(dial, sort=True):
+        seeds, arms = rows["seed"].nunique(), [arm for arm in SHOWN if arm in set(rows["arm"])]
+        shown = [
+            column(metric_name(base), metric_unit(base), [_cell(of[of["arm"] == arm]) for arm in arms])
+            for base, of in ((base, rows[rows["base"] == base]) for base in MEASURED)
+        ]
+        head = f"Samples from the same keys, {dial} {value:g}, {seeds} seed{'s' * (seeds > 1)}"
+        tables.append("\n".join([head, *blocks([column("arm", "", arms, str.ljust)], shown)]))
+    return "\n\n".join([told, *tables])
 
 
-def _cells(rows: pd.DataFrame) -> dict[str, str]:
-    cells = {}
-    for base, name in COLUMNS.items():
-        values = rows[rows["base"] == base]["value"].to_numpy(float)
-        if len(values):
-            found = mean_interval(values)
-            half = "" if len(values) < 2 else f" ±{found.high - found.mean:.3f}"
-            cells[name] = f"{found.mean:.3f}{half}"
-    return cells
+def _cell(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return "-"
+    found = mean_interval(rows["value"].to_numpy(float))
+    return f"{found.mean:.3f}" + (f" ±{found.high - found.mean:.3f}" if len(rows) > 1 else "")

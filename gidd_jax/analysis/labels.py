@@ -92,11 +92,11 @@ LABELS = {
     "slot_std": ("standard deviation over texts", "length"),
     "similarity": ("agreement with human scores", "Pearson"),
     "similarity_centred": ("agreement with human scores, centred", "Pearson"),
-    "similarity_rank": ("agreement with human scores", "Spearman"),
+    "similarity_rank": ("agreement with human scores, ranks", "Spearman"),
     "topic": ("topic by a linear probe", "fraction"),
     "retrieval": ("other version found", "fraction"),
     "pearson": ("predicted scores", "Pearson"),
-    "spearman": ("predicted scores", "Spearman"),
+    "spearman": ("predicted scores, ranks", "Spearman"),
     "error": ("error of predicted scores", "variances"),
     "cut": ("pairs cut to the model's length", "fraction"),
     # Oscillators.

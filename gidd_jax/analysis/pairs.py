@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from gidd_jax.analysis.columns import blocks, column
 from gidd_jax.analysis.derive import final
+from gidd_jax.analysis.labels import metric_name, metric_unit
 from gidd_jax.analysis.sigmoid import POINTS, bootstrap_midpoint, fit_sigmoid
 
 SCALES = ("coarse", "fine")
@@ -61,16 +63,17 @@ def commitments(table: pd.DataFrame, dial: str) -> pd.DataFrame:
 def format_pairs(table: pd.DataFrame, dial: str) -> str:
     """A line a value of the dial: the model, and where its pairs commit (share of the path), means over seeds."""
     last, told = final(table[table["split"] != "pairs"]), commitments(table, dial)
-    lines = [
-        f"{dial:>10}{'noise error':>13}{'encoder right':>15}{'coarse':>9}{'fine':>9}{'control: coarse':>17}{'fine':>9}"
-    ]
-    for value, rows in told.groupby(dial):
-        of_model = [last[(last[dial] == value) & (last["metric"] == name)]["value"].mean() for name in MODEL]
-        places = [_place(rows, kind, scale) for kind in ("coupled", "control") for scale in SCALES]
-        cells = [f"{x:.3f}" if np.isfinite(x) else "refused" for x in places]
-        lines.append(
-            f"{value:10g}{of_model[0]:13.4f}{of_model[1]:15.3f}{cells[0]:>9}{cells[1]:>9}{cells[2]:>17}{cells[3]:>9}"
-        )
+    by_value = list(told.groupby(dial))
+    shown = [column(dial, "", [f"{value:g}" for value, _ in by_value])]
+    for name in MODEL:
+        of = last[last["metric"] == name].groupby(dial)["value"].mean()
+        shown.append(column(metric_name(name), metric_unit(name), [f"{of[value]:.4f}" for value, _ in by_value]))
+    for kind, before in (("coupled", ""), ("control", "control: ")):
+        for scale in SCALES:
+            places = [_place(rows, kind, scale) for _, rows in by_value]
+            cells = [f"{x:.3f}" if np.isfinite(x) else "refused" for x in places]
+            shown.append(column(f"{before}{scale}", "of the path", cells))
+    lines = blocks([], shown)
     lines.append("refused: the curve is flat or no sigmoid. control: no coupling, the same noise until they part.")
     return "\n".join(lines)
 

@@ -1,11 +1,11 @@
 """Summary: the final evaluation of a sweep, one line a group and dial value."""
 
 import textwrap
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
+from gidd_jax.analysis.columns import blocks, column, justified
 from gidd_jax.analysis.derive import failures, final, require_dial, swept, untrained, with_derived
 from gidd_jax.analysis.intervals import intervals_by
 from gidd_jax.analysis.labels import metric_name, metric_unit, sampler_of
@@ -87,18 +87,18 @@ def format_summary(table: pd.DataFrame, dial: str, width: int = 120) -> str:
     """The summary as aligned plain text of at most `width` columns: performance, then order parameters."""
     lines = summary(table, dial)
     metrics = [m for m in lines.columns if f"{m}±" in lines and _TOLD_BY.get(m) not in lines]
-    keys = [_column(dial, "", [f"{value:g}" for value in lines[dial]])]
+    keys = [column(dial, "", [f"{value:g}" for value in lines[dial]])]
     if lines["group"].nunique() > 1:
-        keys.insert(0, _column("group", "", [_shortened(str(name)) for name in lines["group"]], str.ljust))
-    counts = [_column(name, "", [str(count) for count in lines[name]]) for name in ("replicas", "dead")]
-    blocks = []
+        keys.insert(0, column("group", "", [_shortened(str(name)) for name in lines["group"]], str.ljust))
+    counts = [column(name, "", [str(count) for count in lines[name]]) for name in ("replicas", "dead")]
+    told = []
     for title, family in FAMILIES.items():
-        columns = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family and not sampler_of(m)]
-        columns = counts + columns if columns and not blocks else columns
-        blocks += [f"{title}\n{block}" for block in _blocks(keys, columns, width)]
-    blocks += [f"Samplers\n{block}" for block in _sampler_blocks(lines, metrics, keys, width)]
+        shown = [_metric_column(lines, m) for m in metrics if m.partition("@")[0] in family and not sampler_of(m)]
+        shown = counts + shown if shown and not told else shown
+        told += _titled(title, blocks(keys, shown, width))
+    told += _titled("Samplers", _sampler_blocks(lines, metrics, keys, width))
     notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in _notes(table, dial)]
-    return "\n\n".join([*blocks, "\n".join(notes)])
+    return "\n\n".join([*told, "\n".join(notes)])
 
 
 def learning_visible(table: pd.DataFrame, margin: float = 0.2) -> tuple[bool, pd.DataFrame]:
@@ -145,52 +145,32 @@ def _variants(variants: list[str], base: str) -> list[str]:
 
 
 def _metric_column(lines: pd.DataFrame, metric: str) -> list[str]:
-    means = _justified(["-" if np.isnan(mean) else f"{mean:z.3f}" for mean in lines[metric]], str.rjust)
+    means = justified(["-" if np.isnan(mean) else f"{mean:z.3f}" for mean in lines[metric]], str.rjust)
     known = np.isfinite(lines[f"{metric}±"]) & (metric not in _ORACLES)
     halves = [f" ±{half:.3f}" if shown else "" for half, shown in zip(lines[f"{metric}±"], known, strict=True)]
-    cells = [mean + half for mean, half in zip(means, _justified(halves, str.ljust), strict=True)]
-    return _column(metric_name(metric), metric_unit(metric), cells)
+    cells = [mean + half for mean, half in zip(means, justified(halves, str.ljust), strict=True)]
+    return column(metric_name(metric), metric_unit(metric), cells)
 
 
 def _sampler_blocks(lines: pd.DataFrame, metrics: list[str], keys: list[list[str]], width: int) -> list[str]:
     """A line a sampler and line of the summary; no blocks where there are no samplers."""
     samplers = list(dict.fromkeys(filter(None, map(sampler_of, metrics))))
     keys = [[*key[:3], *key[3:] * len(samplers)] for key in keys]
-    keys.append(_column("sampler", "", [name for name in samplers for _ in range(len(lines))], str.ljust))
-    columns = []
+    keys.append(column("sampler", "", [name for name in samplers for _ in range(len(lines))], str.ljust))
+    shown = []
     for base in dict.fromkeys(metric.partition("@")[0] for metric in metrics if sampler_of(metric)):
         each = [lines[[f"{base}@{name}", f"{base}@{name}±"]].set_axis([base, f"{base}±"], axis=1) for name in samplers]
-        columns.append(_metric_column(pd.concat(each), base))
-    return _blocks(keys, columns, width)
+        shown.append(_metric_column(pd.concat(each), base))
+    return blocks(keys, shown, width)
 
 
-def _column(name: str, unit: str, cells: list[str], justify: Callable = str.rjust) -> list[str]:
-    """The name folded onto two lines, its unit, the cells: all of one width."""
-    folded = textwrap.wrap(name, max(12, 2 * len(name) // 3 + 1))
-    return _justified([*[""] * (2 - len(folded)), *folded, unit, *cells], justify)
+def _titled(title: str, parts: list[str]) -> list[str]:
+    return [f"{title}{', continued' if i else ''}\n{part}" for i, part in enumerate(parts)]
 
 
 def _shortened(name: str, width: int = 32) -> str:
     """Both ends of a long name, for groups often differ only at the end."""
     return name if len(name) <= width else f"{name[: width // 2 - 1]}…{name[-width // 2 :]}"
-
-
-def _justified(cells: list[str], justify: Callable) -> list[str]:
-    widest = max(map(len, cells))
-    return [justify(cell, widest) for cell in cells]
-
-
-def _blocks(keys: list[list[str]], columns: list[list[str]], width: int) -> list[str]:
-    """Columns side by side, the keys repeated in front, broken into as few blocks as the width allows."""
-    blocks, room = [], 0
-    for column in columns:
-        needed = len(column[0]) + 2
-        if needed > room:
-            blocks.append(list(keys))
-            room = width - sum(len(key[0]) + 2 for key in keys) + 2
-        blocks[-1].append(column)
-        room -= needed
-    return ["\n".join("  ".join(cells) for cells in zip(*block, strict=True)) for block in blocks]
 
 
 def _notes(table: pd.DataFrame, dial: str) -> list[str]:
@@ -203,15 +183,19 @@ def _notes(table: pd.DataFrame, dial: str) -> list[str]:
         f"split {split}, step {step}" + ("" if head in names else f" ({', '.join(map(metric_name, names))})")
         for (split, step), names in sorted(measured.items(), key=lambda item: head not in item[1])
     ]
-    interval = f"mean ±half-width of the 95 % t interval over {describe_replicas(table, dial)}"
+    over = describe_replicas(table, dial)
+    alone = table.drop_duplicates(["group", dial, "row"]).groupby(["group", dial], observed=True).size().max() == 1
+    interval = f"{over}, no interval" if alone else f"mean ±half-width of the 95 % t interval over {over}"
     notes = [f"{'; '.join(places)}; {interval}."]
-    for title, rows, metrics in (
-        ("Before training", floor, _FLOORED),
-        ("Oracle", last, _ORACLES),
-        ("No model", last, _WORDS),
-        ("As many random vectors", last, _RANDOM),
+    if dead := len(failures(table)):
+        notes.append(f"dead: a loss or an update was no longer finite; {dead} in all, in no mean.")
+    for title, rows, metrics, behind in (
+        ("Before training", floor, _FLOORED, ""),
+        ("Oracle", last, _ORACLES, ""),
+        ("No model", last, _WORDS, ""),
+        ("As many random vectors", last, _RANDOM, "_random"),
     ):
         means = rows[rows["bin"] == -1].groupby("metric", observed=True)["value"].mean()
-        told = [f"{metric_name(metric)} {means[metric]:z.3f}" for metric in metrics if metric in means]
+        told = [f"{metric_name(m.removesuffix(behind))} {means[m]:z.3f}" for m in metrics if m in means]
         notes += [f"{title}: {', '.join(told)}."] if told else []
     return notes

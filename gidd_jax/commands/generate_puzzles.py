@@ -13,7 +13,11 @@ EXAMPLE = "gidd-jax generate-puzzles minimal boards.csv --count 10000 --clues 24
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Writes the CSV file; raises InputError for settings that give no boards."""
-    parser.add_argument("kind", choices=get_args(sudoku.Kind), help="easy ones as in the Kaggle set, or minimal ones")
+    parser.add_argument(
+        "kind",
+        choices=get_args(sudoku.Kind),
+        help="kaggle: many clues, easy; minimal: no clue can go; singles, search: solvable by singles alone, or not",
+    )
     parser.add_argument("out", type=pathlib.Path, metavar="FILE", help="CSV file to write")
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="puzzles [1000]")
     parser.add_argument("--box", default="3x3", metavar="RxC", help="rows x columns of a box: 2x2, 2x3 or 3x3 [3x3]")

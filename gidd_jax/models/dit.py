@@ -55,7 +55,7 @@ class DitConfig:
         if min(self.vocab_size, self.layers, self.d_model, self.heads, self.cond, self.max_length) < 1:
             raise InputError("sizes start at 1")
         if self.d_model % (2 * self.heads):
-            raise InputError(f"d_model {self.d_model} must be a multiple of 2 x heads")
+            raise InputError(f"d_model {self.d_model} must be a multiple of 2 x heads {self.heads}")
         if self.padded_vocab < self.vocab_size:
             raise InputError(f"padded_vocab {self.padded_vocab} is narrower than the {self.vocab_size} tokens")
         if self.dtype not in ("float32", "bfloat16"):

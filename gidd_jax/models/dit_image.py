@@ -61,7 +61,7 @@ class DitImageConfig:
         if self.size % self.patch:
             raise InputError(f"images of {self.size} pixels cannot be cut into patches of {self.patch}")
         if self.d_model % self.heads or self.d_model % 4:
-            raise InputError(f"d_model {self.d_model} must be a multiple of heads and of 4")
+            raise InputError(f"d_model {self.d_model} must be a multiple of heads {self.heads} and of 4")
         if self.dtype not in ("float32", "bfloat16"):
             raise InputError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
 

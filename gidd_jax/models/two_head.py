@@ -70,10 +70,13 @@ class TwoHeadConfig:
             f"square of cells, not {self.digits} and {self.cells}",
         )
         require(min(self.layers, self.heads, self.d_ff, self.iterations) >= 1, "sizes and iterations start at 1")
-        require(self.d_model % (2 * self.heads) == 0, f"d_model {self.d_model} must be a multiple of 2 x heads")
+        require(
+            self.d_model % (2 * self.heads) == 0,
+            f"d_model {self.d_model} must be a multiple of 2 x heads {self.heads}",
+        )
         require(
             self.positions != "rope" or self.d_model % (4 * self.heads) == 0,
-            f"rope needs d_model {self.d_model} to be a multiple of 4 x heads",
+            f"rope needs d_model {self.d_model} to be a multiple of 4 x heads {self.heads}",
         )
         require(self.mask_token or not self.gated, "gated needs mask_token")
         require(0 <= self.dropout < 1, f"dropout {self.dropout} must lie in [0, 1)")
