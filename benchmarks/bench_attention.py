@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from benchmarks.flops import Rates, Work
 from benchmarks.harness import Compiled, Pace, Row, compiled, paired, roofline
-from gidd_jax.replica import attention, paired_attention
+from gidd_jax.replica import attention, fused, paired_attention
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 G = 0.5
@@ -45,8 +45,8 @@ def rows(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:
     sizes = ACCELERATOR if sizes is SCALES["full"] and not cpu else sizes
     others = {"flax": by_cell(nn.dot_product_attention), "jax.nn": by_cell(jax.nn.dot_product_attention)}
     for dtype in ("float32",) if cpu else ("float32", "bfloat16"):
-        fused = {"cudnn": by_cell(partial(jax.nn.dot_product_attention, implementation="cudnn"))}
-        rivals = others | (fused if dtype == "bfloat16" and jax.default_backend() == "gpu" else {})
+        half = dtype == "bfloat16" and jax.default_backend() == "gpu"
+        rivals = others | ({"cudnn": fused} if half else {})
         for length in sizes.lengths:
             for width in sizes.widths:
                 yield from _at(sizes, length, width, dtype, rivals, pace, rates)

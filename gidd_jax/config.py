@@ -59,7 +59,7 @@ def at_least_one(config: RunConfig, *names: str) -> None:
 
 
 def resolved(config: RunConfig, recorded: dict[str, Any] | None, backend: str) -> RunConfig:
-    """Fills the settings left at 0, from the ``recorded`` config of an earlier start where there is one.
+    """Fills the settings left at 0 or "auto", from the ``recorded`` config of an earlier start where there is one.
 
     Raises InputError where evaluations or checkpoints would fall inside a log interval.
     """
@@ -82,6 +82,8 @@ def resolved(config: RunConfig, recorded: dict[str, Any] | None, backend: str) -
                 f"--{flag} {cadence[name]} is not a multiple of --log-every {cadence['log_every']}: "
                 f"give a multiple of it{' (the directory has it recorded)' if recorded else ''}"
             )
+    if recorded and getattr(config, "attention_kernel", "") == "auto":
+        cadence["attention_kernel"] = recorded.get("attention_kernel", "auto")
     return dataclasses.replace(config, **cadence)
 
 

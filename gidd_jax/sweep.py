@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from gidd_jax import checkpoint, ledger, memory, metrics
+from gidd_jax import checkpoint, kernels, ledger, memory, metrics
 from gidd_jax.config import from_json, resolved, to_json
 from gidd_jax.errors import InputError
 from gidd_jax.grid import grid, row_ids, rows, take
@@ -117,6 +118,8 @@ def _run(
         if check := getattr(study, "check", None):
             check(hypers, settings, data)
         if known is None:
+            if of := getattr(study, "attention_shape", None):
+                settings = kernels.settled(settings, partial(of, settings, data), devices[0].platform)
             known = {"config": {}, "fingerprint": fingerprint, "cohorts": []}
             record["groups"].append(known)
         else:

@@ -23,7 +23,7 @@ ORDER = """
     models data
     optim train sampling likelihood
     checkpoint metrics progress
-    program ledger memory writer sweep export weights
+    kernels program ledger memory writer sweep export weights
     analysis plotting plotting_pairs plotting_samplers plotting_transitions report
     studies
     commands cli __main__

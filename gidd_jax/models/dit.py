@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Integer
 
 from gidd_jax.errors import InputError
 from gidd_jax.models.layers import FLOAT32, filled, line_angles, product, rotate, standardise
-from gidd_jax.replica import attention
+from gidd_jax.replica import KERNELS, attention
 from gidd_jax.types import PRNGKey, Times, Tree
 
 WAVES = 256
@@ -48,6 +48,7 @@ class DitConfig:
     padded_vocab: int = 0
     time: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
+    attention_kernel: Literal["auto", "einsum", "cudnn"] = "auto"
 
     def __post_init__(self):
         if not self.padded_vocab:
@@ -175,7 +176,7 @@ class _Dit(nn.Module):
             self.time = TimeEmbedding(c.cond)
         else:
             self.condition = self.param("condition", _shape_only, (c.cond,))
-        self.blocks = Block(c.heads, dtype, turn)
+        self.blocks = Block(c.heads, dtype, turn, KERNELS[c.attention_kernel])
         self.modulation, self.norm = Linear(2 * c.d_model), AdaptiveNorm()
         self.head = Linear(c.padded_vocab, dtype, exact=True)
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from gidd_jax.errors import InputError
 from gidd_jax.models.dit import AdaptiveNorm, Block, Linear, TimeEmbedding, parts
 from gidd_jax.models.layers import FLOAT32, filled
-from gidd_jax.replica import attention, paired_attention
+from gidd_jax.replica import KERNELS, paired_attention
 from gidd_jax.types import PRNGKey, Tree
 
 PRESETS = {
@@ -54,6 +54,7 @@ class DitImageConfig:
     heads: int = 6
     learned_variance: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
+    attention_kernel: Literal["auto", "einsum", "cudnn"] = "auto"
 
     def __post_init__(self):
         if min(self.size, self.channels, self.patch, self.classes, self.layers, self.d_model, self.heads) < 1:
@@ -114,7 +115,8 @@ class _DitImage(nn.Module):
         c = self.config
         self.patch, self.time = Linear(c.d_model), TimeEmbedding(c.d_model, last=lambda x: x)
         self.label = self.param("label", nn.initializers.zeros, (c.classes + 1, c.d_model))
-        attend = paired_attention if self.paired else attention
+        attend = KERNELS[c.attention_kernel]
+        attend = partial(paired_attention, attend=attend) if self.paired else attend
         self.blocks = Block(c.heads, jnp.dtype(c.dtype), attend=attend, norm=norm, bias=True)
         self.modulation, self.norm = Linear(2 * c.d_model), norm()
         self.head = Linear(c.patch**2 * c.channels * (2 if c.learned_variance else 1))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from gidd_jax.replica import Exchange, attention, paired_attention
+from gidd_jax.replica import KERNELS, Exchange, attention, paired_attention
 from gidd_jax.types import PRNGKey, Tree
 
 FLOAT32 = jnp.dtype("float32")
@@ -196,6 +196,7 @@ class Attention(nn.Module):
     dtype: jnp.dtype
     dropout: float
     exchange: Exchange
+    kernel: str
     rotary: Callable[[Array], Array] | None = None
 
     @nn.compact
@@ -208,7 +209,7 @@ class Attention(nn.Module):
             q, k = self.rotary(q), self.rotary(k)
         q, k, v = q.astype(self.dtype), k.astype(self.dtype), v.astype(self.dtype)
         drop = Dropout(self.dropout) if self.dropout and self.has_rng("dropout") else None
-        attend = partial(attention, on_weights=drop)
+        attend = partial(attention, on_weights=drop) if drop else KERNELS[self.kernel]
         mixed = paired_attention(q, k, v, g, attend, self.exchange) if towers == 2 else attend(q, k, v)
         mixed_TxBxSxD = mixed.transpose(0, 1, 3, 2, 4).reshape(towers, batch, cells, width)
         return Dense(width, self.dtype, name="out")(mixed_TxBxSxD)
@@ -236,11 +237,13 @@ class Block(nn.Module):
     dropout: float
     dtype: jnp.dtype
     exchange: Exchange
+    kernel: str
     rotary: Callable[[Array], Array] | None = None
 
     @nn.compact
     def __call__(self, x_TxBxSxD: Float[Array, "T B S D"], g: Float[Array, ""]) -> Float[Array, "T B S D"]:
-        attend = Attention(self.heads, self.dtype, self.dropout, self.exchange, self.rotary, name="attention")
+        shared = (self.heads, self.dtype, self.dropout, self.exchange, self.kernel, self.rotary)
+        attend = Attention(*shared, name="attention")
         feed = FeedForward(self.hidden, self.dtype, self.dropout, name="feed")
         drop = Dropout(self.dropout)
         norm_attention, norm_feed = LayerNorm(name="norm_attention"), LayerNorm(name="norm_feed")

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from gidd_jax.errors import InputError
 from gidd_jax.models.layers import Block, Dense, Embedding, LayerNorm, rotary_angles, rotate, scale_gradient
-from gidd_jax.replica import swap
+from gidd_jax.replica import KERNELS, swap
 from gidd_jax.types import PRNGKey, Scalar, Tree
 
 Cross = Literal["normal", "zero", "shuffle", "random"]
@@ -54,6 +54,7 @@ class TwoHeadConfig:
     dropout: float = 0.0
     dtype: Literal["float32", "bfloat16"] = "float32"
     init: Literal["lecun", "torch"] = "lecun"
+    attention_kernel: Literal["auto", "einsum", "cudnn"] = "auto"
 
     def __post_init__(self):
         def require(truth: bool, complaint: str):
@@ -61,7 +62,7 @@ class TwoHeadConfig:
                 raise InputError(complaint)
 
         choices = {"trunk": ("towers", "shared"), "norm": ("pre", "post"), "positions": ("learned", "rope")}
-        choices |= {"dtype": ("float32", "bfloat16"), "init": tuple(_DRAWS)}
+        choices |= {"dtype": ("float32", "bfloat16"), "init": tuple(_DRAWS), "attention_kernel": tuple(KERNELS)}
         for name, allowed in choices.items():
             require(getattr(self, name) in allowed, f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
         require(
@@ -179,8 +180,8 @@ class _TwoHead(nn.Module):
         rotary = None
         if c.positions == "rope":
             rotary = partial(rotate, angles_SxP=rotary_angles(c.digits, c.d_model // c.heads))
-        block = partial(Block, c.heads, c.d_ff, c.norm, c.dropout, dtype, _read(_EXCHANGE, self.cross), rotary)
-        self.blocks = [block() for _ in range(c.layers)]
+        shared = (c.norm, c.dropout, dtype, _read(_EXCHANGE, self.cross), c.attention_kernel, rotary)
+        self.blocks = [Block(c.heads, c.d_ff, *shared) for _ in range(c.layers)]
         if c.norm == "pre":
             self.norm = LayerNorm()
         if c.iterations > 1:

@@ -1,7 +1,16 @@
 """Two replicas of one diffusion model that read each other, and what theory says of their difference."""
 
 from gidd_jax.diffusion import ddim_step
-from gidd_jax.replica.attention import Attend, Exchange, attention, coupled_attention, paired_attention, swap
+from gidd_jax.replica.attention import (
+    KERNELS,
+    Attend,
+    Exchange,
+    attention,
+    coupled_attention,
+    fused,
+    paired_attention,
+    swap,
+)
 from gidd_jax.replica.bounds import Bounds, bounds
 from gidd_jax.replica.branching import EVIDENT, Branching, ScoreGain, branching, carried, score_gain
 from gidd_jax.replica.linear import (
@@ -31,6 +40,7 @@ from gidd_jax.replica.speciation import (
 
 __all__ = [
     "EVIDENT",
+    "KERNELS",
     "Attend",
     "Bounds",
     "Branching",
@@ -52,6 +62,7 @@ __all__ = [
     "difference_jvp",
     "effective_precision",
     "enlarged",
+    "fused",
     "gains",
     "initial_pair",
     "linear_split",

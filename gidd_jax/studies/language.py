@@ -9,6 +9,7 @@ import numpy as np
 
 from gidd_jax import corruption, export, losses, train
 from gidd_jax.errors import InputError
+from gidd_jax.kernels import Shape
 from gidd_jax.models import dit
 from gidd_jax.studies.language_evaluation import evaluate
 from gidd_jax.studies.language_model import lazy, logits, noise, shape, time_seen
@@ -41,6 +42,11 @@ presets = {
 def per_step(config: Config) -> int:
     """Tokens one replica sees in a step."""
     return config.batch * config.length
+
+
+def attention_shape(config: Config, data: Tree) -> Shape:
+    """Of a training step, for the race of kernels."""
+    return Shape(config.batch, config.heads, config.length, config.d_model // config.heads)
 
 
 def check(hypers: Hyper, config: Config, data: Tree) -> None:

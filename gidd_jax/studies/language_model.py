@@ -21,6 +21,7 @@ def shape(config: Config, data: Tree) -> dit.DitConfig:
         max_length=config.length,
         time=config.time,
         dtype=config.dtype,
+        attention_kernel=config.attention_kernel,
     )
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gidd_jax import corruption, export, losses, train
+from gidd_jax.kernels import Shape
 from gidd_jax.models import dit, phase_core
 from gidd_jax.studies.phase_evaluation import evaluate, guess
 from gidd_jax.studies.phase_model import core, noise, see, shape
@@ -24,6 +25,11 @@ splits = ("validation",)
 def per_step(config: Config) -> int:
     """Tokens one replica sees in a step."""
     return config.batch * config.length
+
+
+def attention_shape(config: Config, data: Tree) -> Shape:
+    """Of a training step, for the race of kernels."""
+    return Shape(config.batch, config.heads, config.length, config.d_model // config.heads)
 
 
 def check(hypers: Hyper, config: Config, data: Tree) -> None:

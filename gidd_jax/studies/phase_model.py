@@ -32,6 +32,7 @@ def shape(config: Config, data: Tree) -> dit.DitConfig:
         max_length=config.length,
         time=False,
         dtype=config.dtype,
+        attention_kernel=config.attention_kernel,
     )
 
 

@@ -16,6 +16,7 @@ from gidd_jax import corruption, export, losses, train
 from gidd_jax.data.sudoku.board import Box
 from gidd_jax.data.sudoku.symmetry import augment
 from gidd_jax.errors import InputError
+from gidd_jax.kernels import Shape
 from gidd_jax.models import two_head
 from gidd_jax.studies import sudoku_branches
 from gidd_jax.studies.sudoku_evaluation import evaluate
@@ -118,6 +119,12 @@ def overlap(config: Config, other: str) -> str:
     shared = np.isin(name(solutions, boards.box), name(seen, boards.box)).sum()
     what = "solution up to symmetry" if symmetric else "solution"
     return f"{other}: {shared} of {len(boards)} boards share a {what} with the training boards"
+
+
+def attention_shape(config: Config, data: Tree) -> Shape:
+    """Of a training step, for the race of kernels."""
+    model = shape(config, data)
+    return Shape(model.towers * config.batch, config.heads, model.cells, config.d_model // config.heads)
 
 
 def check(hypers: Hyper, config: Config, data: Tree) -> None:

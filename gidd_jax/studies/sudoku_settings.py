@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, NamedTuple
 
-from gidd_jax import files
+from gidd_jax import files, kernels
 from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.data.sudoku.bundle import NAMES as BUNDLED
 from gidd_jax.errors import InputError
@@ -82,6 +82,7 @@ class Config(OptimConfig):
     d_ff: int = setting(0, "width of the feed-forward layer (0: 4 d_model)")
     dropout: float = setting(0.0, "dropout rate")
     dtype: str = setting("float32", "type of matrix products", choices=("float32", "bfloat16"))
+    attention_kernel: str = kernels.attention_setting()
     init: str = setting("lecun", "how parameters are drawn; torch: as in the posts", choices=("lecun", "torch"))
     eval_boards: int = setting(256, "held-out boards of an evaluation")
     eval_tier: str = setting("", "name of the tier that all held-out boards are of (default: the tier of the row)")
@@ -100,6 +101,7 @@ class Config(OptimConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_one(self, "batch", "iterations", "d_model", "layers", "heads", "eval_boards", "decode_boards")
+        kernels.check(self)
         if any(k < 1 for k in self.decode):
             raise InputError(f"--decode {' '.join(map(str, self.decode))}: at least 1 cell a pass")
         for name in self.samplers:

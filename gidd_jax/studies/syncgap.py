@@ -12,6 +12,7 @@ import numpy as np
 from gidd_jax import export, train
 from gidd_jax.data import images
 from gidd_jax.errors import InputError
+from gidd_jax.kernels import Shape
 from gidd_jax.models import dit_image, encoder
 from gidd_jax.studies.syncgap_evaluation import evaluate
 from gidd_jax.studies.syncgap_model import noise_error
@@ -58,6 +59,11 @@ def load(config: Config) -> tuple[Tree, str]:
         data["params"], digest = export.read_params(config.init_from)
         fingerprint += f"-{digest}"
     return data, fingerprint
+
+
+def attention_shape(config: Config, data: Tree) -> Shape:
+    """Of a training step, for the race of kernels."""
+    return Shape(config.batch, config.heads, (config.size // config.patch) ** 2, config.d_model // config.heads)
 
 
 def check(hypers: Hyper, config: Config, data: Tree) -> None:

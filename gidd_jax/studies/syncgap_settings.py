@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, NamedTuple
 
-from gidd_jax import files
+from gidd_jax import files, kernels
 from gidd_jax.config import Dial, at_least_one, setting
 from gidd_jax.errors import InputError
 from gidd_jax.models import dit_image
@@ -43,6 +43,7 @@ class Config(OptimConfig):
     d_model: int = setting(64, "width of the model")
     heads: int = setting(4, "attention heads")
     dtype: str = setting("float32", "type of matrix products in training", choices=("float32", "bfloat16"))
+    attention_kernel: str = kernels.attention_setting()
     eval_images: int = setting(128, "held-out images of an evaluation")
     pairs: int = setting(16, "pairs measured after training")
     sample_steps: int = setting(50, "model calls of the sampler, of 1000 steps")
@@ -55,6 +56,7 @@ class Config(OptimConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_one(self, "batch", "eval_images", "pairs", "sample_steps", "forks")
+        kernels.check(self)
         if self.pairs < 2 or self.forks < 2:
             raise InputError(f"--pairs {self.pairs}, --forks {self.forks}: at least 2 of each are needed")
         if self.sample_steps > 1000:
@@ -71,7 +73,7 @@ class Config(OptimConfig):
             object.__setattr__(self, "pool", 8 if self.size >= 32 else max(1, self.size // 4))
 
     def shape(self, classes: int, dtype: str) -> dit_image.DitImageConfig:
-        """The model's static shape."""
-        return dit_image.DitImageConfig(
-            self.size, self.channels, self.patch, classes, self.layers, self.d_model, self.heads, False, dtype
-        )
+        """The model's static shape; measured in float32, which the theory differentiates forward, by the einsum."""
+        sizes = (self.size, self.channels, self.patch, classes, self.layers, self.d_model, self.heads)
+        kernel = "auto" if dtype == "float32" else self.attention_kernel
+        return dit_image.DitImageConfig(*sizes, dtype=dtype, attention_kernel=kernel)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from gidd_jax import files
+from gidd_jax import files, kernels
 from gidd_jax.config import at_least_one, setting
 from gidd_jax.errors import InputError
 from gidd_jax.optim import OptimConfig
@@ -54,10 +54,12 @@ class TextConfig(SourceConfig):
     source_seed: int = setting(0, "markov, hmm: which source")
     layers: int = setting(2, "layers")
     cond: int = setting(32, "width of the conditioning on t")
+    attention_kernel: str = kernels.attention_setting()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_one(self, "layers", "cond")
+        kernels.check(self)
         if self.tokens < 2 or self.order < 1 or self.states < 1 or not self.concentration > 0:
             raise InputError(
                 "a source needs --tokens of 2 or more, --order, --states of 1 or more, --concentration above 0"
