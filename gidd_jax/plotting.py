@@ -119,14 +119,16 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
     figure, grid = _canvas(scalars, dial, "Skill and coupling", _where(last, shown), shown, len(panels))
     groups = list(scalars["group"].unique())
     for metrics, ax in zip(panels, grid.flat, strict=False):
-        for metric in metrics:
+        for place, metric in enumerate(metrics):
+            # One group: colour tells the metrics apart. Several: colour is the group, in every panel alike.
+            alone = len(metrics) == 1 or len(groups) > 1
             # The benefit's floor is zero, drawn below; at step 0 it only compares initialisations.
             if not metric.startswith("benefit"):
-                _untrained_by_dial(ax, floor[floor["metric"] == metric], dial)
-            _reference(ax, scalars, metric, "oracle")
+                _reference_by_dial(ax, floor, metric, dial, "untrained")
+            for beside in references(metric, set(scalars["metric"]))[:1]:
+                _reference_by_dial(ax, scalars, beside, dial, "oracle", {} if alone else {"color": HUES[place]})
             for group in groups:
-                # One group: colour tells the metrics apart. Several: colour is the group, in every panel alike.
-                hue, stroke = metrics.index(metric), groups.index(group)
+                hue, stroke = place, groups.index(group)
                 hue, stroke = (hue, stroke) if len(groups) == 1 else (stroke, hue)
                 rows = scalars[(scalars["metric"] == metric) & (scalars["group"] == group)]
                 ax.plot(rows[dial], rows["value"], ".", color=HUES[hue], ms=4.5, mew=0, alpha=0.35, gid="seed")
@@ -233,10 +235,12 @@ def _reference(ax: Axes, rows: pd.DataFrame, metric: str, kind: str) -> None:
         ax.axhline(levels.iloc[0], **look)
 
 
-def _untrained_by_dial(ax: Axes, rows: pd.DataFrame, dial: str) -> None:
-    """The metric before training at each value of the dial, dashed: couplings act before they are trained."""
-    levels = rows.groupby(dial)["value"].mean().dropna()
-    look = {"color": REFERENCES["untrained"][0], "ls": (0, (4, 2)), "lw": 1.1, "zorder": 1.8, "gid": "untrained"}
+def _reference_by_dial(
+    ax: Axes, rows: pd.DataFrame, metric: str, dial: str, kind: str, own: dict | None = None
+) -> None:
+    """The metric at each value of the dial, dashed: couplings act before they are trained, and controls on them."""
+    levels = rows[rows["metric"] == metric].groupby(dial)["value"].mean().dropna()
+    look = {"color": REFERENCES[kind][0], "ls": (0, (4, 2)), "lw": 1.1, "zorder": 1.8, "gid": kind} | (own or {})
     if len(levels) > 1:
         ax.plot(levels.index, levels, **look)
     elif len(levels):

@@ -180,7 +180,11 @@ def test_a_sweep_starts_from_an_exported_row(swept, tmp_path, capsys):
     np.testing.assert_allclose(started, pick(cold[cold["row"] == row], 4)["value"].item(), rtol=1e-5)
     words[-2:] = ["--d-ff", "16"]
     status, _, err = run(capsys, *words, *SMALL, "--out", tmp_path / "other")
-    assert status == 2 and err.count("\n") == 1 and "--init-from: blocks_0/feed/out/kernel" in err
+    assert (
+        status == 2
+        and err.count("\n") == 1
+        and "--init-from holds another model: its blocks_0/feed/out/kernel is (2, 32, 8)" in err
+    )
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,16 @@ def test_against_coupling_shows_every_seed_the_interval_and_the_zero_of_benefit(
     assert lines(axes["jump loss (nats per cell)"], "untrained")[0].get_ydata()[0] == pytest.approx(2.2, abs=0.02)
 
 
+def test_a_control_is_drawn_at_each_value_of_the_dial_in_the_colour_of_its_metric():
+    table = sweep_table()
+    rows = table[table["metric"] == "knockout_zero_jump"]
+    control = rows.assign(metric="knockout_random_jump", value=rows["attention"] ** 2)
+    figure = plotting.against_coupling(pd.concat([table, control]), "attention")
+    ax = {ax.get_ylabel(): ax for ax in figure.axes}["knock-out zero (nats per cell)"]
+    (line,) = lines(ax, "oracle")
+    assert line.get_ydata() == pytest.approx([0, 0.25, 1]) and line.get_color() == lines(ax, "mean")[0].get_color()
+
+
 def test_rounding_errors_are_no_scale_and_a_benefit_has_no_untrained_line():
     table = sweep_table(evaluations=2)
     solved = table["metric"].str.startswith("puzzle")

@@ -9,8 +9,11 @@ _OWN = {
     "elbo": ("oracle_elbo", "entropy"),
     "sample_nll": ("entropy",),
     "corrected_nll": ("entropy",),
-    "knockout_shuffle_jump": ("knockout_random_jump",),
-    "knockout_shuffle_holding": ("knockout_random_holding",),
+    **{
+        f"knockout_{way}_{head}": (f"knockout_random_{head}",)
+        for way in ("zero", "shuffle")
+        for head in ("jump", "holding")
+    },
     "auroc_branch": ("auroc_random",),
 }
 _BEFORE = ("oracle_", "control_", "stranger_")
