@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from experiments import command
 from gidd_jax import analysis, diffusion, files, replica
 from gidd_jax.commands import flags
+from gidd_jax.errors import InputError
 
 STEPS = 100
 PAIR = (4.0, 1.0)
@@ -83,10 +84,10 @@ def committed(key: jax.Array, means: tuple[float, ...], pairs: int) -> list[Comm
     found = []
     for k, m in enumerate(means):
         agreement = same[..., k].mean(1)
-        spread = analysis.bootstrap_midpoint(FORKS, grouped[..., k].T, idx)
+        spread = analysis.bootstrap_midpoint(FORKS, grouped[..., k].T, idx, rising=True)
         # A resample whose fit is refused makes the interval unknown, not narrower.
         low, high = np.quantile(spread, [0.025, 0.975]) if np.isfinite(spread).all() else (np.nan, np.nan)
-        midpoint = analysis.fit_sigmoid(FORKS, agreement).midpoint
+        midpoint = analysis.fit_sigmoid(FORKS, agreement, rising=True).midpoint
         found.append(Commitment(predicted(m), midpoint, float(low), float(high), agreement))
     return found
 
@@ -207,4 +208,6 @@ if __name__ == "__main__":
         parser.add_argument("--pairs", type=int, default=4000)
         parser.add_argument("--seed", type=int, default=0)
         arguments = parser.parse_args()
+        if arguments.pairs < GROUPS or arguments.pairs % GROUPS:
+            raise InputError(f"--pairs {arguments.pairs}: give a multiple of {GROUPS}, the groups they are told in")
         sys.exit(main(arguments.out, arguments.pairs, arguments.seed))

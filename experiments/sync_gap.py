@@ -26,9 +26,11 @@ part half are to be predicted within a tenth of the path. Of several seeds the u
 decided where Holm's p over all statements of the run is at most .05.
 """
 
+import importlib
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -57,7 +59,7 @@ SIZES = {
 PLANS = {
     "tiny": Plan(pairs=32, forks=11, sets=8),
     "full": Plan(pairs=32, forks=21, sets=16),
-    "paper": Plan(pairs=32, forks=21, sets=2, arms=PAPER_ARMS, couplings=PAPER_COUPLINGS),
+    "paper": Plan(pairs=32, forks=21, sets=4, arms=PAPER_ARMS, couplings=PAPER_COUPLINGS),
 }
 SIGMA = syncgap.Hyper().sigma
 """How far apart pairs start; the paper never says."""
@@ -86,27 +88,64 @@ def main(out: pathlib.Path, models: list[tuple[Maker, list[Subject]]], told: str
     print(text, f"figures and tables in {out}", sep="\n")
 
 
-def imported(directory: pathlib.Path) -> tuple[Maker, list[Subject]]:
-    """The model that import-dit wrote, its latents looked at as they are."""
+def imported(
+    directory: pathlib.Path, decode: str | None = None, features: str | None = None
+) -> tuple[Maker, list[Subject]]:
+    """The model that import-dit wrote; without the user's ``module:function`` latents are looked at as they are."""
     params, _ = export.read_params(directory)
     about = json.loads((directory / "config.json").read_text())
     if about.get("model") != "dit_image":
         raise InputError(f"{directory}: holds no image transformer; make one with gidd-jax import-dit")
     shape = from_json(dit_image.DitImageConfig, about["config"])
-    maker = Maker(shape, 100, SIGMA, 8, lambda _, x: x.reshape(*x.shape[:-3], -1), theory=False)
+    as_it_is = lambda x: x.reshape(*x.shape[:-3], -1)  # noqa: E731
+    look = by_image(features, "--features") if features else as_it_is
+    maker = Maker(shape, 100, SIGMA, 8, lambda _, x: look(x), theory=False)
+    if decode:
+        maker = maker._replace(decode=by_image(decode, "--decode"))
     return maker, [Subject(0, jax.tree.map(jnp.asarray, params), None)]
 
 
+def by_image(name: str, flag: str) -> Callable[[jax.Array], jax.Array]:
+    """The user's function of images [B,C,Y,X], for images [...,C,Y,X]; raises InputError where it is not there."""
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{flag} {name}: cannot be imported ({error}); give MODULE:FUNCTION") from error
+
+    def of(x: jax.Array) -> jax.Array:
+        made = found(x.reshape(-1, *x.shape[-3:]))
+        return made.reshape(*x.shape[:-3], *made.shape[1:])
+
+    return of
+
+
+def checked(kinds: list[int | None], classes: int) -> None:
+    """Raises InputError for a class that the model does not know: it would be taken for none."""
+    for kind in kinds:
+        if kind is not None and not 0 <= kind < classes:
+            raise InputError(f"--classes {kind}: the classes are 0 to {classes - 1}")
+
+
 def trained(
-    directory: pathlib.Path, size: str, seeds: list[int], layers: list[int], steps: int | None, quiet: bool
+    directory: pathlib.Path,
+    size: str,
+    data_name: str,
+    kinds: list[int | None],
+    seeds: list[int],
+    layers: list[int],
+    steps: int | None,
+    quiet: bool,
 ) -> tuple[list[tuple[Maker, list[Subject]]], str, float]:
     """Models of each depth and seed, trained in one sweep unless they are there; and the least share of their samples
     that are of the class asked for."""
     base = syncgap.presets[size] | SIZES[size] | ({"steps": steps} if steps else {})
+    base |= {"data": data_name} if data_name else {}
     configs = [syncgap.Config(**base | {"layers": depth} if depth else base) for depth in layers or [0]]
     groups = [(config, sweep.rows(syncgap, seed=seeds)) for config in configs]
-    sweep.run(syncgap, groups, directory, progress.quiet if quiet else progress.bar)
     data, _ = syncgap.load(configs[0])
+    checked(kinds, len(data["classes"]))
+    sweep.run(syncgap, groups, directory, progress.quiet if quiet else progress.bar)
     seen, models, shares = {"train": jnp.asarray(data["train"][:CENTRED_OVER])}, [], []
     for config in configs:
         shape = config.shape(len(data["classes"]), "float32")
@@ -148,6 +187,7 @@ if __name__ == "__main__":
         parser = command.parser("sync_gap", __doc__)
         parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/sync_gap"))
         parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
+        parser.add_argument("--data", default="", metavar="NAME", help="as of sweep syncgap [the size's own]")
         parser.add_argument("--seeds", nargs="+", type=int, default=[0])
         parser.add_argument("--classes", nargs="*", type=int, default=[3], help="besides none given [3]")
         parser.add_argument("--layers", nargs="*", type=int, default=[], help="depths [the size's own]")
@@ -155,13 +195,22 @@ if __name__ == "__main__":
         parser.add_argument(
             "--model", type=pathlib.Path, metavar="DIR", help="what import-dit wrote, in place of training"
         )
+        parser.add_argument("--decode", metavar="MODULE:FUNCTION", help="of --model: latents [B,C,Y,X] -> images")
+        parser.add_argument("--features", metavar="MODULE:FUNCTION", help="of --model: images -> features [B,F]")
         parser.add_argument("--quiet", action="store_true")
         a = parser.parse_args()
         flags.prepare_jax()
         kinds = [None, *a.classes]
         if a.model:
-            main(a.out, [imported(a.model)], f"{a.model}: latents, neither decoded nor encoded", PLANS["paper"], kinds)
+            if a.data or a.layers or a.steps:
+                raise InputError("--model is measured as it is: leave out --data, --layers and --steps")
+            model = imported(a.model, a.decode, a.features)
+            checked(kinds, model[0].shape.classes)
+            told = f"{a.model}: decoded by {a.decode or 'nothing'}, seen by {a.features or 'nothing, as they are'}"
+            main(a.out, [model], told, PLANS["paper"], kinds)
             sys.exit()
-        models, told, least = trained(a.out / "model", a.size, a.seeds, a.layers, a.steps, a.quiet)
+        if a.decode or a.features:
+            raise InputError("--decode and --features belong to --model")
+        models, told, least = trained(a.out / "model", a.size, a.data, kinds, a.seeds, a.layers, a.steps, a.quiet)
         main(a.out, models, told, PLANS[a.size], kinds)
         sys.exit(int(least < LEAST_RIGHT))

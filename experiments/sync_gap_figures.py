@@ -13,7 +13,6 @@ from experiments.sync_gap_verdicts import (
     NATURAL,
     STRONG,
     Measured,
-    Ratios,
     jackknife_error,
     resamples,
 )
@@ -38,17 +37,21 @@ def drawn(found: list[Measured]) -> Figure:
     panels = [
         (lambda ax: behaviour(ax, found, "coarse"), over_pairs),
         (lambda ax: behaviour(ax, found, "fine"), over_pairs),
+        (lambda ax: cosine(ax, found), f"{over_pairs}; thin: sigmoid of the mean"),
         (lambda ax: by_layer(ax, found), over_sets),
         (lambda ax: by_step(ax, found), over_sets),
+        (lambda ax: kept_apart(ax, found), over_sets),
         (lambda ax: causes(ax, found), over_sets),
     ]
     if found[0].theory:
         panels += [(lambda ax: closure(ax, found), over_modes), (lambda ax: gains(ax, found), over_modes)]
         panels += [(lambda ax: speciation(ax, found), f"{seeds} x blocks x modes, {NATURAL}")]
-    columns = 4 if found[0].theory else 5
-    figure = Figure(figsize=(3.8 * columns, 3.5 * len(panels) / columns), layout="constrained")
-    axes = figure.subplots(len(panels) // columns, columns, squeeze=False)
-    for ax, (draw, title) in zip(axes.flat, panels, strict=True):
+    columns = -(-len(panels) // 2)
+    figure = Figure(figsize=(3.8 * columns, 7), layout="constrained")
+    axes = figure.subplots(2, columns)
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
+    for ax, (draw, title) in zip(axes.flat, panels, strict=False):
         draw(ax)
         ax.set_title(title, fontsize=7)
         ax.spines[["top", "right"]].set_visible(False)
@@ -66,14 +69,29 @@ def behaviour(ax: Axes, found: list[Measured], scale: str) -> None:
     ax.set(xlabel="steps before they part", ylabel=f"commitment, {scale}")
 
 
-def committed(found: list[Measured], scale: str, arm: str) -> Band:
+def cosine(ax: Axes, found: list[Measured]) -> None:
+    """Cosine of features by the step of parting, and its sigmoid where it has one (the paper's figures 2 to 5)."""
+    t = np.linspace(*found[0].until[[0, -1]], 200)
+    for arm in found[0].arms:
+        band = committed(found, "feature_cosine", arm, lambda d, _: d)
+        line = plotted(ax, found[0].until, band, label=arm)
+        fit = analysis.fit_sigmoid(found[0].until, band.value, rising=True)
+        if fit.ok:
+            rise = (fit.hi - fit.lo) / (1 + np.exp(-(t - fit.midpoint) / fit.width))
+            ax.plot(t, fit.lo + rise, lw=0.6, color=line.get_color())
+    apart = np.mean([np.median(each.curves["feature_cosine"]["strangers"]) for each in found])
+    ax.axhline(apart, color="black", lw=0.8, ls="--", label="strangers")
+    ax.set(xlabel="steps before they part", ylabel="cosine of features (-1 to 1)")
+
+
+def committed(found: list[Measured], scale: str, arm: str, of: Any = analysis.commitment) -> Band:
     """1 - median d / median d of strangers, a mean over seeds; pairs resampled in each, and seeds where several."""
     rng = np.random.default_rng(1)
     of_seeds = []
     for each in found:
         d, apart = each.curves[scale][arm], each.curves[scale]["strangers"]
         idx = np.concatenate([np.arange(len(d))[None], resamples(len(d))])
-        of_seeds.append(analysis.commitment(np.median(d[idx], 1), np.median(apart[idx], 1)[:, None]))
+        of_seeds.append(of(np.median(d[idx], 1), np.median(apart[idx], 1)[:, None]))
     values = np.stack(of_seeds)  # [seeds, 1 + resamples, T]
     chosen = rng.integers(len(found), size=(values.shape[1] - 1, len(found)))
     spread = values[chosen, np.arange(1, values.shape[1])[:, None]].mean(1)
@@ -82,7 +100,7 @@ def committed(found: list[Measured], scale: str, arm: str) -> Band:
 
 def by_layer(ax: Axes, found: list[Measured]) -> None:
     """Energy kept at the last step and g = 0, by every estimator."""
-    for name in Ratios._fields:
+    for name in ("in_sample", "held_out", "forgotten", "cosine"):
         band = over(found, NATURAL, lambda ratios, name=name: getattr(ratios, name)[:, -1])
         plotted(ax, 1 + np.arange(len(band.value)), band, label=name.replace("_", " "))
     ax.axhline(1, color="black", lw=0.8)
@@ -97,6 +115,15 @@ def by_step(ax: Axes, found: list[Measured]) -> None:
             plotted(ax, np.arange(len(band.value)), band, label=f"{place} layer, {coupling}", marker="")
     ax.axhline(1, color="black", lw=0.8)
     ax.set(xlabel="step", ylabel="energy kept, held out")
+
+
+def kept_apart(ax: Axes, found: list[Measured]) -> None:
+    """Energy that leading and trailing modes keep, held out, in the last layer (the paper's figures 1, 9 and 10)."""
+    for coupling in (NATURAL, STRONG):
+        for name in ("leading", "trailing"):
+            band = over(found, coupling, lambda ratios, name=name: getattr(ratios, name)[-1])
+            plotted(ax, np.arange(len(band.value)), band, label=f"{name} modes, {coupling}", marker="")
+    ax.set(xlabel="step", ylabel="energy kept, last layer, over that at step 0", yscale="log")
 
 
 def causes(ax: Axes, found: list[Measured]) -> None:

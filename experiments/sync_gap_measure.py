@@ -47,8 +47,8 @@ class Plan(NamedTuple):
 class Maker(NamedTuple):
     """What models of several seeds have in common.
 
-    ``look``: (what it needs, images) -> centred features; ``decode``: what the model makes -> images (identity, or the
-    decoder of a latent model); ``theory``: whether it is measured.
+    ``look``: (what it needs, images) -> centred features; ``decode``: what the model makes [2, pairs, C, Y, X] ->
+    images (identity, or the decoder of a latent model); ``theory``: whether it is measured.
     """
 
     shape: dit_image.DitImageConfig
@@ -96,7 +96,7 @@ def programs(maker: Maker, plan: Plan) -> Programs:
     @jax.jit
     def parted(params: Any, label: jax.Array, eyes: Any, first: jax.Array) -> tuple[Any, Any]:
         denoise = replicas.in_turn(pair_denoise(params, shape, label), plan.pairs)
-        images = maker.decode(replicas.forked(jax.random.key(2), denoise, first, path, rows))
+        images = jax.lax.map(maker.decode, replicas.forked(jax.random.key(2), denoise, first, path, rows))
         look = lambda x: maker.look(eyes, x)  # noqa: E731
         same = alike(look, images[:, 0], images[:, 1], maker.pool)
         return same, alike(look, *strangers(images[:1]), maker.pool)
@@ -179,11 +179,12 @@ def measured(maker: Maker, plan: Plan, run: Programs, subject: Subject, kind: in
     for coupling in plan.couplings:
         g = jnp.asarray(coupling.by_layer(shape.layers), jnp.float32)
         origin = run.entering(subject.params, label, g, first)
-        modes = leading_and_trailing(np.asarray(origin[:-1, : plan.pairs]))
+        modes = leading_and_trailing(np.asarray(origin[:-1, : plan.pairs]), BAND if maker.theory else 0)
         grams, bands, found, x = run.watched(subject.params, label, g, first, origin[1:], modes)
         grams, bands = np.moveaxis(np.asarray(grams), 0, 1), np.moveaxis(np.asarray(bands), 0, 1)
         ratios[coupling], left_out[coupling] = with_jackknife(grams, bands, plan.sets)
-        dimension = analysis.effective_dimension(grams[-1, 0])
+        if coupling == NATURAL:
+            dimension = analysis.effective_dimension(grams[-1, 0])
         if maker.theory and coupling in (NATURAL, STRONG):
             terms = run.terms(subject.params, label, jnp.float32(coupling.g), x, modes)
             of = predicted(at, coupling, terms, found, run.local)
@@ -208,13 +209,15 @@ def predicted(at: np.ndarray, coupling: Coupling, terms: Any, found: Any, local:
 def observed(at: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Midpoint of the mean square [L, K] of differences [T, L, K, M] by the step of parting; NaN where refused."""
     power = np.square(ends).mean(-1)
-    middles = [analysis.fit_sigmoid(at, power[:, l, k]).midpoint for l, k in np.ndindex(power.shape[1:])]
+    middles = [analysis.fit_sigmoid(at, power[:, l, k], rising=False).midpoint for l, k in np.ndindex(power.shape[1:])]
     return np.array(middles).reshape(power.shape[1:])
 
 
-def leading_and_trailing(origin: np.ndarray) -> jax.Array:
-    """The first and the last ``BAND`` modes of what each block reads [L, M, S, D], unit vectors [L, 2 BAND, S, D]."""
+def leading_and_trailing(origin: np.ndarray, band: int = BAND) -> jax.Array:
+    """The first and the last ``band`` modes of what each block reads [L, M, S, D], unit vectors [L, 2 band, S, D]."""
     layers, M, *token = origin.shape
+    if not band:
+        return jnp.zeros((layers, 0, *token))
     _, _, directions = np.linalg.svd(origin.reshape(layers, M, -1), full_matrices=False)
-    chosen = np.concatenate([directions[:, :BAND], directions[:, -BAND:]], axis=1)
-    return jnp.asarray(chosen.reshape(layers, 2 * BAND, *token))
+    chosen = np.concatenate([directions[:, :band], directions[:, -band:]], axis=1)
+    return jnp.asarray(chosen.reshape(layers, 2 * band, *token))

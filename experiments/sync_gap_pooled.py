@@ -27,7 +27,8 @@ def pooled(told: dict[Any, list[list[Verdict]]]) -> dict[Any, list[Pooled]]:
     """Group -> seed -> verdicts: each statement with the seed as unit, p corrected over all statements of all groups.
 
     p is twice the smaller of the one-sided Student tests that it holds and that it is refuted. A statement is decided
-    where Holm's p is at most .05. One without a number for every seed has no answer and is not counted.
+    where Holm's p is at most .05. One that a seed's own model has no answer to has none, whatever the seeds' numbers
+    say together, and is not counted.
     """
     found = {group: [_pooled(list(each)) for each in zip(*of_seeds, strict=True)] for group, of_seeds in told.items()}
     every = [each for group in found.values() for each in group]
@@ -44,10 +45,11 @@ def pooled(told: dict[Any, list[list[Verdict]]]) -> dict[Any, list[Pooled]]:
 def _pooled(of_seeds: list[Verdict]) -> Pooled:
     statement, margin = of_seeds[0].statement, of_seeds[0].margin
     values = np.array([each.value for each in of_seeds])
-    n, lacking = len(values), int((~np.isfinite(values)).sum())
+    n, known = len(values), np.isfinite(values)
+    lacking = n - int(sum(known & [not each.word.startswith("no answer") for each in of_seeds]))
+    mean, low, high = analysis.mean_interval(values)[:3] if known.all() else (np.nan, np.nan, np.nan)
     if lacking:
-        return Pooled(statement, *[np.nan] * 4, f"no answer for {lacking} of {n} seeds", values)
-    mean, low, high, _ = analysis.mean_interval(values)
+        return Pooled(statement, mean, low, high, np.nan, f"no answer for {lacking} of {n} seeds", values)
     error = max(values.std(ddof=1) / np.sqrt(n), 1e-300)
     # Student's distance from what would decide it either way: 0, or the nearer end of the margin.
     holds, refuted = (mean / error, -mean / error) if margin is None else ((margin - abs(mean)) / error,) * 2

@@ -11,6 +11,7 @@ from experiments.sync_gap_verdicts import (
     CLOSED,
     CONTROL,
     PARTS,
+    RISING,
     SCALES,
     Measured,
     Ratios,
@@ -64,7 +65,7 @@ def midpoints(found: list[Measured], steps: int) -> list[str]:
         cells, ends = [], []
         for each in found:
             y, strange = each.curves[scale][arm], np.median(each.curves[scale]["strangers"])
-            at = analysis.midpoint(each.until, y, resamples(len(y)))
+            at = analysis.midpoint(each.until, y, resamples(len(y)), RISING[scale])
             cells.append(_place(at))
             y = np.median(y, 0)[[0, -1]]
             ends.append(y if scale == "feature_cosine" else analysis.commitment(y, strange))
@@ -88,8 +89,14 @@ def ratios(found: list[Measured]) -> list[str]:
     """Energy kept at the last step, by layer, means over seeds."""
     pairs, dimension = len(found[0].curves["coarse"][CONTROL]), np.mean([each.dimension for each in found])
     inflated = analysis.expected_inflation(pairs, float(dimension))
-    lines = ["energy kept at the last step, trailing over leading modes, by layer, mean over seeds"]
-    lines.append(f"  D_eff {dimension:.0f}: forgetting alone can bring the in-sample ratio up to {inflated:.1f}")
+    lines = [
+        "energy kept at the last step, trailing over leading modes, by layer, mean over seeds",
+        "  leading, trailing: what held out divides",
+    ]
+    lines.append(
+        f"  D_eff {dimension:.0f} in the last layer at g = 0: forgetting alone can bring the in-sample ratio up to "
+        f"{inflated:.1f}"
+    )
     for coupling, name in itertools.product(found[0].ratios, Ratios._fields):
         mean = np.mean([getattr(each.ratios[coupling], name)[:, -1] for each in found], axis=0)
         lines.append(f"  {coupling!s:28}{name.replace('_', ' '):10}" + "".join(f"{x:8.2f}" for x in mean))

@@ -48,6 +48,9 @@ COUPLINGS = (NATURAL, STRONG, FIRST, LAST)
 """Of protocol II; STRONG stands for g -> 1."""
 PAPER_COUPLINGS = (NATURAL, Coupling(0.1), Coupling(0.3), STRONG, FIRST, LAST)
 SCALES = ("coarse", "fine", "feature_cosine")
+RISING = {"coarse": False, "fine": False, "feature_cosine": True}
+"""Which way a curve goes, by the step of parting, where pairs commit; one that goes the other way has no midpoint."""
+NO_SIGMOID, FEW_SETS = "no sigmoid, or too many resamples refused", "too few sets of pairs"
 
 
 class Verdict(NamedTuple):
@@ -63,11 +66,16 @@ class Verdict(NamedTuple):
 
 
 class Ratios(NamedTuple):
-    """Energy kept by fine modes over that kept by coarse ones, [L, S]: ``analysis.Gaps``, and fixed cosine modes."""
+    """Energy kept by fine modes over that kept by coarse ones, [L, S]: ``analysis.Gaps``, and fixed cosine modes.
+
+    forgotten: the in-sample ratio of pairs that forgot all. leading, trailing: what is divided, held out.
+    """
 
     in_sample: np.ndarray
     held_out: np.ndarray
-    null: np.ndarray
+    forgotten: np.ndarray
+    leading: np.ndarray
+    trailing: np.ndarray
     cosine: np.ndarray
 
 
@@ -121,16 +129,18 @@ def with_jackknife(grams: np.ndarray, bands: np.ndarray, sets: int) -> tuple[Rat
     return ratios(rows.ravel(), sets), [ratios(kept, sets - 1) for kept in without]
 
 
-def judged(statement: str, value: float, low: float, high: float) -> Verdict:
-    """Holds above 0, refuted below, undecided across; no answer where there is no number."""
+def judged(statement: str, value: float, low: float, high: float, lacking: str = FEW_SETS) -> Verdict:
+    """Holds above 0, refuted below, undecided across; no answer where there is no number, for what is ``lacking``."""
     if not np.isfinite([value, low, high]).all():
-        return Verdict(statement, value, low, high, "no answer: no sigmoid, or too many resamples refused")
+        return Verdict(statement, value, low, high, f"no answer: {lacking}")
     word = "holds" if low > 0 else "refuted" if high < 0 else "undecided"
     return Verdict(statement, value, low, high, word)
 
 
-def within(statement: str, value: float, low: float, high: float, margin: float) -> Verdict:
-    """Holds where the interval lies within the margin of 0, refuted where it lies outside."""
+def within(statement: str, value: float, low: float, high: float, margin: float, lacking: str = FEW_SETS) -> Verdict:
+    """Holds where the interval lies within the margin of 0, refuted where it lies outside; else as ``judged``."""
+    if not np.isfinite([value, low, high]).all():
+        return Verdict(statement, value, low, high, f"no answer: {lacking}", margin)
     held, refuted = -margin < low and high < margin, low > margin or high < -margin
     return Verdict(statement, value, low, high, "holds" if held else "refuted" if refuted else "undecided", margin)
 
@@ -155,13 +165,31 @@ def resamples(pairs: int) -> np.ndarray:
 
 def hierarchy(found: Measured, arm: str) -> Verdict:
     """Prediction 1 of one arm: fine midpoint - coarse midpoint, seeds resampled together."""
-    scales = [found.curves[scale][arm] for scale in ("coarse", "fine")]
-    idx = resamples(len(scales[0]))
-    coarse, fine = (analysis.fit_sigmoid(found.until, np.median(y, 0)).midpoint for y in scales)
-    gap = -np.subtract(*(analysis.bootstrap_midpoint(found.until, y, idx) for y in scales))
+    numbers = between(found, ("coarse", arm), ("fine", arm))
+    return judged(f"1 coarse before fine, steps ({arm})", *numbers, NO_SIGMOID)
+
+
+def earlier(found: Measured, scale: str) -> Verdict:
+    """Whether stronger coupling brings commitment forward, of the arms with own noise: weakest less strongest."""
+    own = [name for name in found.arms if name.endswith("own noise")]
+    numbers = between(found, (scale, own[-1]), (scale, own[0]))
+    return judged(f"1 commits earlier at {_g(own[-1])} than at {_g(own[0])}, steps ({scale})", *numbers, NO_SIGMOID)
+
+
+def between(found: Measured, first: tuple[str, str], second: tuple[str, str]) -> tuple[float, float, float]:
+    """Midpoint of the second (scale, arm) less that of the first, with its 95 % interval, pairs resampled together."""
+    curves = [found.curves[scale][arm] for scale, arm in (first, second)]
+    idx, ways = resamples(len(curves[0])), [RISING[scale] for scale, _ in (first, second)]
+    at = [analysis.fit_sigmoid(found.until, np.median(y, 0), way).midpoint for y, way in zip(curves, ways, strict=True)]
+    spread = [analysis.bootstrap_midpoint(found.until, y, idx, way) for y, way in zip(curves, ways, strict=True)]
+    gap = spread[1] - spread[0]
     kept = gap[np.isfinite(gap)]
     low, high = np.quantile(kept, [0.025, 0.975]) if len(kept) > 0.95 * len(gap) else (np.nan, np.nan)
-    return judged(f"1 coarse before fine, steps ({arm})", fine - coarse, low, high)
+    return at[1] - at[0], float(low), float(high)
+
+
+def _g(arm: str) -> str:
+    return arm.partition(",")[0]
 
 
 def nearer(found: Measured) -> Verdict:
@@ -186,7 +214,7 @@ def last_layers(gap: np.ndarray) -> float:
 def verdicts(found: Measured) -> list[Verdict]:
     """Every prediction, by the estimator that decides, and prediction 2 by the paper's beside it."""
     whole, left_out = found.ratios, found.left_out
-    told = [hierarchy(found, arm) for arm in found.arms]
+    told = [hierarchy(found, arm) for arm in found.arms] + [earlier(found, scale) for scale in ("coarse", "fine")]
     for name in ("in_sample", "held_out"):
         pick = lambda ratios, name=name: last_layers(getattr(ratios, name))  # noqa: E731
         numbers = jackknifed(pick, whole[NATURAL], left_out[NATURAL])
@@ -200,11 +228,9 @@ def verdicts(found: Measured) -> list[Verdict]:
     told.append(judged("3 gap - 1 at g = 0, last layer (held out)", *numbers))
     numbers = jackknifed(lambda ratios: end(ratios) - 1, whole[STRONG], left_out[STRONG])
     told.append(within(f"4 internal: gap - 1 at {STRONG}, last layer (held out)", *numbers, MARGIN))
-    behaved = hierarchy(found, CLOSED)
     steps = int(found.until[-1])
-    if np.isfinite(behaved.low):
-        behaved = within("", *behaved[1:4], steps / 50)
-    told.append(behaved._replace(statement="4 behaviour: gap in steps at g = 1", margin=steps / 50))
+    numbers = between(found, ("coarse", CLOSED), ("fine", CLOSED))
+    told.append(within("4 behaviour: gap in steps at g = 1", *numbers, steps / 50, NO_SIGMOID))
     return told + (assumptions(found.theory[NATURAL], steps) if found.theory else [])
 
 

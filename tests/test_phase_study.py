@@ -157,7 +157,7 @@ def test_a_sweep_from_the_command_line_measures_every_arm(tmp_path, capsys):
     run = ["sweep", "phase", *flags, "--coupling", "0", "2", "--out", str(tmp_path / "a"), "--quiet"]
     assert cli.main([*run, "--eval-every", "4"]) == 0
     told = capsys.readouterr().out
-    assert "samples from the same keys, coupling 2, 1 seed" in told and "oracle shuffled" in told
+    assert "Samples from the same keys, coupling 2, 1 seed" in told and "oracle shuffled" in told
     import pandas as pd
 
     table = pd.read_parquet(tmp_path / "a" / "metrics.parquet")

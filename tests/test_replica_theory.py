@@ -180,6 +180,7 @@ def test_mixture_score_is_the_gradient_of_its_density(golden):
 def test_branches_solve_their_equation(golden):
     kappa = jnp.asarray(golden["mf_kappa"])
     branches = jax.jit(replica.mean_field)
+    assert branches(jnp.inf) == jnp.inf and jnp.isnan(branches(jnp.nan))
     u = branches(kappa)
     np.testing.assert_allclose(u, golden["mf_u"], rtol=1e-10, atol=1e-12)
     many = 1 + jnp.geomspace(1e-8, 1e3, 200)

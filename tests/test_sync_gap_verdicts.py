@@ -1,8 +1,11 @@
 """What the experiment concludes, on curves and energies made so that the right answer is known."""
 
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments import (
@@ -53,7 +56,8 @@ def ratios(held_out, in_sample=None, spread=0.0, seed=0):
     ones = np.ones((LAYERS, 49))
     noisy = lambda x: np.concatenate([ones, (x + spread * rng.normal(size=LAYERS))[:, None]], axis=1)  # noqa: E731
     own = held_out if in_sample is None else in_sample
-    return Ratios(noisy(own), noisy(held_out), noisy(5 * np.ones(LAYERS)), noisy(np.ones(LAYERS)))
+    one = noisy(np.ones(LAYERS))
+    return Ratios(noisy(own), noisy(held_out), noisy(5 * np.ones(LAYERS)), one, one * noisy(held_out), one)
 
 
 def theory(gamma=0.2, observed=20.0, predicted=21.0, closure=0.0):
@@ -112,6 +116,74 @@ def words(found):
 def test_hierarchy_of_the_control(coarse, fine, word):
     found = sync_gap_verdicts.hierarchy(made(coarse, fine), CONTROL)
     assert found.word == word and found.low < fine - coarse < found.high
+
+
+def test_pairs_that_move_apart_have_not_committed():
+    """A fine discrepancy that rises at step 40 is no commitment after a coarse one that falls at 20."""
+    found = made()
+    found.curves["fine"][CONTROL] = 4 - falling(40, 7)
+    verdict = sync_gap_verdicts.hierarchy(found, CONTROL)
+    assert verdict.word.startswith("no answer: no sigmoid") and np.isnan(verdict.value)
+    told = sync_gap_report.midpoints([found], 50)
+    assert next(line for line in told if CONTROL in line and "fine" in line).endswith("refused")
+
+
+@pytest.mark.parametrize(("strong", "word"), [(15, "holds"), (35, "refuted")])
+def test_stronger_coupling_commits_earlier_by_paired_resamples(strong, word):
+    found = made()
+    weakest, strongest = "g = 0.3, own noise", "g = 1, own noise"
+    for seed, (arm, middle) in enumerate(((weakest, 25), (strongest, strong))):
+        found.curves["coarse"][arm] = falling(middle, seed)
+    verdict = sync_gap_verdicts.earlier(found, "coarse")
+    assert verdict.word == word and verdict.low < 25 - strong < verdict.high
+    assert verdict.statement == "1 commits earlier at g = 1 than at g = 0.3, steps (coarse)"
+    found.curves["coarse"][strongest] = found.curves["coarse"][weakest]
+    assert sync_gap_verdicts.earlier(found, "coarse")[1:4] == (0, 0, 0)
+
+
+def test_every_plan_leaves_enough_sets_to_hold_one_out():
+    """Leaving one set out must leave two, or the intervals of all that is held out are lost."""
+    rng = np.random.default_rng(0)
+    for plan in sync_gap.PLANS.values():
+        M = 8 * plan.sets
+        v = rng.normal(size=(3, 2, M, 200))
+        grams = np.einsum("lsmd,lnd->lsmn", v, v[:, 0])
+        whole, without = sync_gap_verdicts.with_jackknife(grams, rng.random((3, 2, 2, M)), plan.sets)
+        numbers = sync_gap_verdicts.jackknifed(lambda r: float(r.held_out[-1, -1]), whole, without)
+        assert np.isfinite(numbers).all()
+    lost = sync_gap_verdicts.within("4", 0.05, np.nan, np.nan, 0.1)
+    assert lost.word == "no answer: too few sets of pairs"
+
+
+def test_leading_and_trailing_energies_are_what_held_out_divides():
+    v = np.random.default_rng(1).normal(size=(2, 3, 24, 50)) * np.array([1.0, 0.5, 0.2])[:, None, None]
+    found = analysis.mode_gaps(np.einsum("lsmd,lnd->lsmn", v, v[:, 0]), 3)
+    np.testing.assert_allclose(found.trailing / found.leading, found.held_out)
+    np.testing.assert_allclose(found.leading[:, 0], 1)
+    assert (found.trailing[:, 2] < found.trailing[:, 0]).all()
+
+
+def test_a_class_that_is_not_there_is_refused():
+    sync_gap.checked([None, 9], 10)
+    for kind in (10, -1):
+        with pytest.raises(InputError, match=f"--classes {kind}: the classes are 0 to 9"):
+            sync_gap.checked([None, kind], 10)
+
+
+def test_the_users_decoder_and_features_see_a_batch_of_images():
+    x = jnp.arange(48.0).reshape(3, 2, 2, 2, 2)
+    found = sync_gap.by_image("jax.numpy:sin", "--decode")(x)
+    assert found.shape == x.shape and (found == jnp.sin(x)).all()
+    flat = sync_gap.by_image("tests.test_sync_gap_verdicts:features", "--features")(x)
+    assert flat.shape == (3, 2, 2) and (flat == x.sum((-1, -2))).all()
+    for name in ("jax.numpy:no_such", "no_such_module:f", ""):
+        with pytest.raises(InputError, match=r"--decode .*cannot be imported"):
+            sync_gap.by_image(name, "--decode")
+
+
+def features(x):
+    assert x.ndim == 4
+    return x.sum((-1, -2))
 
 
 def test_flat_curves_have_no_answer():
@@ -242,6 +314,12 @@ def test_a_statement_that_a_seed_has_no_number_for_is_not_counted():
     assert one.p == alone.p and none.word == "no answer for 1 of 3 seeds" and np.isnan(none.p)
 
 
+def test_numbers_that_their_own_models_refuse_decide_nothing_together():
+    refused = [sync_gap_verdicts.judged("s", x, np.nan, np.nan) for x in (1.0, 1.1, 0.9)]
+    (found,) = sync_gap_pooled.pooled({"a": [[each] for each in refused]})["a"]
+    assert found.word == "no answer for 3 of 3 seeds" and np.isnan(found.p) and found.mean == pytest.approx(1)
+
+
 # ---------------------------------------------------------------- told and drawn
 
 
@@ -249,7 +327,7 @@ def test_everything_is_told_and_drawn():
     one, other = made(), made(21.0, 31.0, spread=0.02)
     judged = [sync_gap_verdicts.verdicts(each) for each in (one, other)]
     text = sync_gap_report.tell(8, 3, {0: one}, judged[:1], None)
-    assert "== 8 layers, class 3, seed 0" in text and "refused" in text and text.count("no answer") == 3
+    assert "== 8 layers, class 3, seed 0" in text and "refused" in text and text.count("no answer") == 5
     assert (
         "40 of 40" not in text and "20 of 20 predicted to part (median step 21), 20 seen to (20), 20 both, 1.0" in text
     )
@@ -259,10 +337,12 @@ def test_everything_is_told_and_drawn():
     table = sync_gap_report.table({(8, None): {0: one, 1: other}, (8, 3): {0: one}})
     assert set(table["kind"]) == {"no class", "class 3"} and set(table["seed"]) == {0, 1}
     assert {"held_out", "cosine", "coarse", "gamma", "predicted", "closure"} <= set(table["measure"])
+    read = pd.read_csv(io.StringIO(table.to_csv(index=False)))
+    assert not read["measure"].isna().any() and set(read["measure"]) == set(table["measure"])
     for found in ([one], [one, other]):
         figure = sync_gap_figures.drawn(found)
-        assert len(figure.axes) == 8
-        assert all(ax.collections for ax in figure.axes[:7]), "every curve has its band"
+        assert len(figure.axes) == 10
+        assert all(ax.collections for ax in figure.axes[:9]), "every curve has its band"
 
 
 def test_a_band_is_as_wide_as_the_error_it_shows():

@@ -12,7 +12,7 @@ from gidd_jax.errors import InputError
 
 
 class Gaps(NamedTuple):
-    """Energy kept by the last modes over that kept by the first, 1 where all keep alike; each [..., S]."""
+    """Energy kept by the last modes over that kept by the first, 1 where all keep alike, and both; each [..., S]."""
 
     in_sample: np.ndarray
     """The paper's (78-80): modes, denominators and energies from the same seeds. Biased upwards (``mode_energies``)."""
@@ -20,10 +20,14 @@ class Gaps(NamedTuple):
     """Modes from one set of seeds, numerators and denominators from another: 1 where nothing is selected."""
     null: np.ndarray
     """Modes and denominators from one set, energies of another: the in-sample value of seeds that forgot all."""
+    leading: np.ndarray
+    """Energy kept by the first modes, held out, over that at s = 0."""
+    trailing: np.ndarray
+    """The same of the last."""
 
 
 def mode_gaps(grams: ArrayLike, sets: int, band: int = 0) -> Gaps:
-    """The three ratios of V_s V_0^T [..., S, M, M], whose seeds are ``sets`` sets one after another.
+    """The ratios of V_s V_0^T [..., S, M, M], whose seeds are ``sets`` sets one after another.
 
     Each is the mean energy in the last ``band`` modes kept over that in the first (0: an eighth of a set, rounded up),
     both means over sets (in-sample) or over ordered pairs of them: a mean of ratios would be too large. With one set
@@ -36,7 +40,7 @@ def mode_gaps(grams: ArrayLike, sets: int, band: int = 0) -> Gaps:
         raise InputError(f"{M} seeds do not divide into {sets} sets")
     rows = np.arange(M).reshape(sets, -1)
     band = band or -(-rows.shape[1] // 8)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in Gaps._fields}
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in ("in_sample", "held_out", "null")}
     for basis in range(sets):
         for other in range(sets):
             energies, own, theirs = _energies(grams, rows[basis], rows[other])
@@ -46,8 +50,8 @@ def mode_gaps(grams: ArrayLike, sets: int, band: int = 0) -> Gaps:
                 found["held_out"].append(_bands(energies / theirs, band))
                 found["null"].append(_bands(energies / own, band))
     nothing = np.full(grams.shape[:-2], np.nan)
-    means = [np.mean(values, axis=0) if values else (nothing, nothing) for values in found.values()]
-    return Gaps(*(last / first for first, last in means))
+    means = {name: np.mean(values, axis=0) if values else (nothing, nothing) for name, values in found.items()}
+    return Gaps(*(last / first for first, last in means.values()), *means["held_out"])
 
 
 def effective_dimension(gram: ArrayLike) -> float:

@@ -26,14 +26,14 @@ class Midpoint(NamedTuple):
     refused: float
 
 
-def midpoint(t: ArrayLike, y: ArrayLike, idx: ArrayLike) -> Midpoint:
+def midpoint(t: ArrayLike, y: ArrayLike, idx: ArrayLike, rising: bool | None = None) -> Midpoint:
     """Of the median over seeds of y [M, T] at t [T]; resamples idx [nb, M] of seeds, the same for all curves compared.
 
     Resamples whose own fit is refused are counted, not dropped in silence.
     """
-    found = bootstrap_midpoint(t, y, idx)
+    found = bootstrap_midpoint(t, y, idx, rising)
     refused = float(np.isnan(found).mean())
-    step = fit_sigmoid(t, np.median(np.asarray(y, float), axis=0)).midpoint
+    step = fit_sigmoid(t, np.median(np.asarray(y, float), axis=0), rising).midpoint
     if refused >= 0.05 or not np.isfinite(step):
         return Midpoint(step, np.nan, np.nan, refused)
     low, high = np.quantile(found[np.isfinite(found)], [0.025, 0.975])
@@ -74,7 +74,9 @@ def format_pairs(table: pd.DataFrame, dial: str) -> str:
             cells = [f"{x:.3f}" if np.isfinite(x) else "refused" for x in places]
             shown.append(column(f"{before}{scale}", "of the path", cells))
     lines = blocks([], shown)
-    lines.append("refused: the curve is flat or no sigmoid. control: no coupling, the same noise until they part.")
+    lines.append(
+        "refused: the curve is flat, falls or is no sigmoid. control: no coupling, the same noise until they part."
+    )
     return "\n".join(lines)
 
 
@@ -86,4 +88,4 @@ def _place(rows: pd.DataFrame, kind: str, scale: str) -> float:
     curve = rows[(rows["kind"] == kind) & (rows["scale"] == scale)].groupby("bin")["value"].mean()
     if len(curve) < POINTS:
         return float("nan")
-    return fit_sigmoid(np.linspace(0, 1, len(curve)), curve.to_numpy()).midpoint
+    return fit_sigmoid(np.linspace(0, 1, len(curve)), curve.to_numpy(), rising=True).midpoint

@@ -28,12 +28,13 @@ class SigmoidFit(NamedTuple):
     ok: bool
 
 
-def fit_sigmoid(t: ArrayLike, y: ArrayLike) -> SigmoidFit:
-    """Least-squares sigmoid through y [T] at rising t [T]; rising (hi > lo) and falling curves alike.
+def fit_sigmoid(t: ArrayLike, y: ArrayLike, rising: bool | None = None) -> SigmoidFit:
+    """Least-squares sigmoid through y [T] at rising t [T]; rising (hi > lo) and falling curves alike, or as asked.
 
     Refused (ok False, NaN): a number that is not finite, a rise below 3 of its standard errors or no better than noise,
-    a midpoint outside t, plateaus so far beyond the data that the curve shows no bend. Raises InputError unless t and y
-    are of one length of 6 or more and t rises.
+    a midpoint outside t, plateaus so far beyond the data that the curve shows no bend; a curve that falls where it
+    should be ``rising``, or rises where that is False. Raises InputError unless t and y are of one length of 6 or more
+    and t rises.
 
     >>> t = np.arange(20.0)
     >>> fit = analysis.fit_sigmoid(t, 1 / (1 + np.exp(-(t - 8.0))))
@@ -45,11 +46,11 @@ def fit_sigmoid(t: ArrayLike, y: ArrayLike) -> SigmoidFit:
     t, y = _checked(t, y)
     if y.ndim != 1:
         raise InputError(f"fit_sigmoid takes one curve [T], not {y.shape}")
-    lo, hi, midpoint, width = _fit(t, y[None])[0].tolist()
+    lo, hi, midpoint, width = _fit(t, y[None], rising)[0].tolist()
     return SigmoidFit(lo, hi, midpoint, width, bool(np.isfinite(midpoint)))
 
 
-def bootstrap_midpoint(t: ArrayLike, y: ArrayLike, idx: ArrayLike) -> np.ndarray:
+def bootstrap_midpoint(t: ArrayLike, y: ArrayLike, idx: ArrayLike, rising: bool | None = None) -> np.ndarray:
     """Midpoints [nb] of sigmoids through the median over rows of y [M, T] resampled by idx [nb, M]; NaN: refused.
 
     >>> t = np.arange(20.0)
@@ -61,7 +62,7 @@ def bootstrap_midpoint(t: ArrayLike, y: ArrayLike, idx: ArrayLike) -> np.ndarray
     idx = np.asarray(idx)
     if y.ndim != 2 or idx.ndim != 2:
         raise InputError(f"bootstrap_midpoint takes y [M, T] and idx [nb, M], not {y.shape} and {idx.shape}")
-    return _fit(t, np.stack([np.median(y[rows], axis=0) for rows in idx]))[:, 2]
+    return _fit(t, np.stack([np.median(y[rows], axis=0) for rows in idx]), rising)[:, 2]
 
 
 def _checked(t: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +72,7 @@ def _checked(t: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return t, y
 
 
-def _fit(t: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _fit(t: np.ndarray, y: np.ndarray, rising: bool | None) -> np.ndarray:
     """Fits each row of y [n, T] -> [n, 4] (lo, hi, midpoint, width), rows of NaN where refused."""
     fits = np.full((len(y), 4), np.nan)
     flat = np.ptp(y, axis=1) <= 1e-9 * np.abs(y).max(axis=1)
@@ -84,6 +85,8 @@ def _fit(t: np.ndarray, y: np.ndarray) -> np.ndarray:
         lo, hi, midpoint, log_width = theta.T
         found = np.stack([lo, hi, midpoint, np.exp(log_width)], axis=1)
         found[~_believable(u, curves, theta)] = np.nan
+        if rising is not None:
+            found[(hi > lo) != rising] = np.nan
         found[:, :2] = floor[:, None] + height[:, None] * found[:, :2]
         found[:, 2:] *= t[-1] - t[0]
         found[:, 2] += t[0]

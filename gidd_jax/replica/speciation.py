@@ -84,7 +84,7 @@ def speciation(m: ArrayLike, c: ArrayLike, gamma: ArrayLike, eta: ArrayLike) -> 
 def mean_field(kappa: Float[ArrayLike, "*modes"] | int) -> Float[Array, "*modes"]:
     """The root u > 0 of u = kappa tanh u, 0 where kappa <= 1 (49); near 1 it is sqrt(3 (kappa - 1))."""
     kappa = jnp.asarray(kappa)
-    above = kappa > 1
+    above = (kappa > 1) & jnp.isfinite(kappa)
     k = jnp.where(above, kappa, 2.0)
 
     def newton(_: Array, u: Array) -> Array:
@@ -93,13 +93,13 @@ def mean_field(kappa: Float[ArrayLike, "*modes"] | int) -> Float[Array, "*modes"
         return u - (u - k * t) / (1 - k * (1 - t) * (1 + t))
 
     u = jax.lax.fori_loop(0, ROUNDS, newton, k)
-    return jnp.where(above, u, jnp.where(jnp.isnan(kappa), kappa, 0.0))
+    return jnp.where(above, u, jnp.where(kappa <= 1, 0.0, kappa))  # NaN and infinity as they are
 
 
 def speciation_step(kappa: Float[ArrayLike, "*modes S"]) -> Crossing:
     """The first step s at which kappa [..., S] reaches 1 (51), between steps by a straight line.
 
-    Not valid where it is above 1 from the start, never reaches 1, or is NaN at the crossing.
+    Not valid where it never rises through 1, or is NaN there.
     """
     kappa = jnp.asarray(kappa)
     before, after = kappa[..., :-1], kappa[..., 1:]
