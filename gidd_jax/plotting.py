@@ -51,6 +51,8 @@ STYLE = {
 }
 DPI = 150
 MOST_LEGEND_LINES = 8
+LABEL_WIDTH = 36
+"""Letters of a label beside an axis of 2.5 inches."""
 FLAT = 1e-9
 # Okabe and Ito's colours, told apart under every common colour blindness.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9") * 100
@@ -139,7 +141,7 @@ def against_coupling(table: pd.DataFrame, dial: str) -> Figure:
             looks = [(HUES[i], "-") if len(groups) == 1 else ("0.3", STROKES[i]) for i in range(len(metrics))]
             handles = [Line2D([], [], color=colour, ls=stroke) for colour, stroke in looks]
             _panel_legend(ax, handles, _short(metrics))
-        ax.set(xlabel=dial_label(dial), ylabel=_panel_label(metrics))
+        ax.set(xlabel=dial_label(dial), ylabel=_folded(_panel_label(metrics)))
         _frame(ax, scalars[dial].to_numpy(float))
     marks = [(Line2D([], [], color=HUES[i], marker="o", ms=3.5), name) for i, name in enumerate(groups)]
     seed = (Line2D([], [], color="0.4", marker=".", ms=5, mew=0, alpha=0.7, ls=""), "one seed")
@@ -209,7 +211,7 @@ def _lines_by_dial(
                 marker = "" if crowded or len(curve) > 12 else "o"
                 _line(ax, curve, x, not crowded, color=colours[value], marker=marker, ms=3)
             limit_bands(ax)
-            ax.set_ylabel(axis_label(metric))
+            ax.set_ylabel(_folded(axis_label(metric)))
         if len(groups) > 1:
             axes[0].set_title(str(group), loc="left", size=9, weight="bold")
     _dial_key(figure, grid, dial, colours)
@@ -291,6 +293,10 @@ def _panel_label(metrics: list[str]) -> str:
         return axis_label(metrics[0])
     shared = SHARED_LABELS.get(metrics[0]) or SHARED_LABELS.get(metrics[0].rpartition("_")[0])
     return shared or axis_label(metrics[0].partition("@")[0])
+
+
+def _folded(label: str) -> str:
+    return label if len(label) <= LABEL_WIDTH else "\n(".join(label.rsplit(" (", 1))
 
 
 def _short(metrics: list[str]) -> list[str]:
