@@ -196,7 +196,9 @@ if __name__ == "__main__":
             "--model", type=pathlib.Path, metavar="DIR", help="what import-dit wrote, in place of training"
         )
         parser.add_argument("--decode", metavar="MODULE:FUNCTION", help="of --model: latents [B,C,Y,X] -> images")
-        parser.add_argument("--features", metavar="MODULE:FUNCTION", help="of --model: images -> features [B,F]")
+        parser.add_argument(
+            "--features", metavar="MODULE:FUNCTION", help="of --model: images -> features [B,F], which are not centred"
+        )
         parser.add_argument("--quiet", action="store_true")
         a = parser.parse_args()
         flags.prepare_jax()

@@ -47,8 +47,8 @@ class Plan(NamedTuple):
 class Maker(NamedTuple):
     """What models of several seeds have in common.
 
-    ``look``: (what it needs, images) -> centred features; ``decode``: what the model makes [2, pairs, C, Y, X] ->
-    images (identity, or the decoder of a latent model); ``theory``: whether it is measured.
+    ``look``: (what it needs, images) -> features, centred where the model was trained here; ``decode``: what the model
+    makes [2, pairs, C, Y, X] -> images (identity, or a latent model's decoder); ``theory``: whether it is measured.
     """
 
     shape: dit_image.DitImageConfig

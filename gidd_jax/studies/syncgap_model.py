@@ -64,7 +64,7 @@ def centred_features(params: Tree, data: Tree) -> Callable[[Array], Array]:
 
 
 def strangers(images: Float[Array, "J 2 M C Y X"]) -> tuple[Array, Array]:
-    """Independent pairs of the same rows: replica A of a seed with replica B of the next seed."""
+    """Independent pairs of the same rows: replica A of a seed with replica B of the one before."""
     return images[:, 0], jnp.roll(images[:, 1], 1, axis=1)
 
 
