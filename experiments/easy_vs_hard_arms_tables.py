@@ -175,30 +175,36 @@ def by_evaluation(table: pd.DataFrame, known: dict[int, str]) -> pd.DataFrame:
     return own.assign(tier=own["tier"].map(known)).pivot_table(index=keys, columns="metric", values="value")
 
 
-def detectors(curves: pd.DataFrame) -> Told:
-    """AUROC on wrong branches of detectors equally good at random wrong cells: coupled less alone, hard less easy."""
+def detectors(curves: pd.DataFrame, least: int = 2) -> Told:
+    """AUROC on wrong branches of detectors equally good at random wrong cells: coupled less alone, hard less easy.
+
+    The answer takes at least ``least`` pairs that get there.
+    """
     found, answer = [], ""
+    trained = [tier for tier in TIERS if tier in curves.index.get_level_values("tier")]
     for level in AT:
         at = curves.groupby(level=[0, 1, 2]).apply(reached, level).unstack()
         branch = at.map(lambda each: each[0])
         boards = at.map(lambda each: each[1])
         arm = f"random cells at {level:g}"
-        for tier, K in itertools.product(TIERS, (0.0, 1.0)):
+        for tier, K in itertools.product(trained, (0.0, 1.0)):
             found += [_line(arm, K, f"{tier}: AUROC, wrong branch", branch.loc[tier, K])]
             found += [_line(arm, K, f"{tier}: boards seen", boards.loc[tier, K])]
-        gaps = {tier: branch.loc[tier, 1.0] - branch.loc[tier, 0.0] for tier in TIERS}
+        gaps = {tier: branch.loc[tier, 1.0] - branch.loc[tier, 0.0] for tier in trained}
         found += [_line(arm, 1.0, f"{tier}: coupled - alone", gap) for tier, gap in gaps.items()]
-        for K in (0.0, 1.0):
-            found += [_line(arm, K, "hard - easy", branch.loc["hard", K] - branch.loc["easy", K])]
+        if trained == list(TIERS):
+            pairs = {K: branch.loc["hard", K] - branch.loc["easy", K] for K in (0.0, 1.0)}
+            found += [_line(arm, K, "hard - easy", gap) for K, gap in pairs.items()]
         if level == AT[1]:
-            answer = f"coupled - alone, trained on hard, random cells at {level:g}: {_word(gaps['hard'].dropna())}"
+            word = _word(gaps["hard"].dropna(), least)
+            answer = f"coupled - alone, trained on hard, random cells at {level:g}: {word}"
     text, lines = _told(found, "a level that is not reached counts in no mean; n says how many were")
     return f"{text}\n{answer}", lines
 
 
-def _word(gap: pd.Series) -> str:
+def _word(gap: pd.Series, least: int) -> str:
     """What a difference in AUROC at equal skill says of coupling; decided beforehand."""
-    if len(gap) < 2:
+    if len(gap) < least:
         return "open: too few get there"
     if mean_interval(gap).low > 0:
         return "more than sooner"

@@ -145,11 +145,13 @@ def by_volume(curves: dict[str, dict[str, pd.DataFrame]], chance: dict[str, floa
 
 def by_skill(curves: pd.DataFrame, levels: tuple[float, ...], boards: str) -> Figure:
     """AUROC on wrong branches against that on random wrong cells, along training: a line a seed, a panel a tier."""
-    figure = Figure(figsize=(4.6 * len(TIERS), 4), layout="constrained")
-    axes = figure.subplots(1, len(TIERS), sharex=True, sharey=True)
-    for ax, tier in zip(axes, TIERS, strict=True):
+    trained = [tier for tier in TIERS if tier in curves.index.get_level_values("tier")]
+    first = curves.index.get_level_values("seed").min()
+    figure = Figure(figsize=(max(6, 4.6 * len(trained)), 4), layout="constrained")
+    axes = figure.subplots(1, len(trained), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, tier in zip(axes, trained, strict=True):
         for (K, seed), own in curves.loc[tier].groupby(level=["attention", "seed"]):
-            colour, label = MODELS[int(K > 0)], f"K = {K:g}" if seed == 0 else None
+            colour, label = MODELS[int(K > 0)], f"K = {K:g}" if seed == first else None
             ax.plot(
                 own["auroc_random"], own["auroc_branch"], "o-", ms=2.5, lw=0.7, alpha=0.6, color=colour, label=label
             )

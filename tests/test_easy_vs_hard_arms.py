@@ -166,3 +166,21 @@ def test_detectors_are_compared_where_they_are_equally_good(gain, word):
     axes = figures.by_skill(curves, tables.AT, "boards").axes
     assert [ax.get_title() for ax in axes] == ["trained on easy boards", "trained on hard boards"]
     assert len(axes[0].lines) == 12 + 3 + 1
+
+
+@pytest.mark.parametrize(("slow", "word"), [(3, "only sooner"), (4, "open: too few")])
+def test_an_answer_takes_as_many_pairs_as_were_asked(slow, word):
+    """Twelve seeds on hard boards alone; of ``slow`` of them the uncoupled head never gets to the level."""
+    lines = []
+    for K, seed, i in itertools.product((0.0, 1.0), range(6, 18), range(11)):
+        skill = 0.5 + 0.04 * i * (1 if K or seed >= 6 + slow else 0.5)
+        own = dict(tier=3, attention=K, seed=seed, presentations=100 * i, split="validation")
+        branch = 0.5 * skill + 0.001 * (seed % 2 - 0.5) * K
+        lines += [dict(metric=f"auroc_{arm}", value=v, **own) for arm, v in (("random", skill), ("branch", branch))]
+    curves = tables.by_evaluation(table(lines), {3: "hard"})
+    text, found = tables.detectors(curves, 9)
+    assert f"random cells at 0.85: {word}" in text
+    assert not found["measure"].str.contains("easy").any()
+    (ax,) = figures.by_skill(curves, tables.AT, "boards").axes
+    assert ax.get_title() == "trained on hard boards"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["K = 0", "K = 1"]
