@@ -84,6 +84,52 @@ def test_one_seed_decides_nothing_and_an_interval_across_the_threshold_neither()
     assert outcomes(across)["6"] == "undecided"
 
 
+def test_statistics_are_told_as_they_are_defined():
+    """Of a table without noise: what each verdict rests on, and what its sentence says beside it."""
+    changed = {"4a": {"jump_loss": 0.9}, "3 longer": {"jump_loss": 0.72}, "6d": {"jump_loss": 0.9}}
+    changed |= {"3 givens": {"puzzle_accuracy@1": 0.25}}
+    told = {each.attempt: each for each in six_attempts_verdicts.verdicts(table(changed=changed), DIGITS)}
+    found = {name: {claim.what: claim.mean for claim in each.claims} for name, each in told.items()}
+    close = lambda value: pytest.approx(value, abs=0.004)  # noqa: E731 (the noise)
+    assert found["1"]["excess over the floor / that of t alone"] == close((6.1 - FLOOR) / (FROM_T - FLOOR))
+    assert found["3"]["jump loss / ln n"] == close(0.8 / np.log(4))
+    assert found["4a"]["change of the jump loss"] == close(0.125) and told["4a"].outcome == "absent"  # up is a change
+    assert found["4b"]["fall of separation"] == close(0.2)
+    assert found["5"]["share of accuracy above chance that is left"] == close((0.28 - 0.25) / (0.5 - 0.25))
+    assert found["6"]["jump loss − that of 3"] == close(0.3)
+    assert f"{FLOOR / 6.1:.0%} of its loss is a floor" in told["1"].why
+    assert "solves 0%, told which cells are given 25%, and masked diffusion, whose masks tell, 100%" in told["3"].why
+    assert "change it by 10.0%" in told["4a"].why and "Separation fell by 0.200" in told["4b"].why
+    for name, word, gap in (
+        ("6b", "below the loss of 3", "-0.1"),
+        ("6c", "above it", "+0.2"),
+        ("6d", "above it", "+0.1"),
+    ):
+        assert f"{name} {word} ({gap}" in told["6"].why
+
+
+def test_excess_is_over_the_floor_overall_and_by_bin():
+    runs = table(seeds=1)
+    by_bin = runs[runs["metric"] == "jump_accuracy/t"]
+    more = [by_bin.assign(metric=name, value=v + by_bin["bin"]) for name, v in (("holding_loss/t", 3.0),)]
+    more += [by_bin.assign(metric="holding_floor/t", value=0.5)]
+    found = six_attempts_verdicts.with_excess(pd.concat([runs, *more], ignore_index=True))
+    last = final(found)
+    assert six_attempts_verdicts.of(last, "1", "divergence_excess") == pytest.approx(6.1 - FLOOR)
+    assert six_attempts_verdicts.of(last, "3", "holding_excess") == pytest.approx(0.4 - 0.2)
+    assert six_attempts_verdicts.of(last, "3", "holding_excess/t", 9) == pytest.approx(3.0 + 9 - 0.5)
+
+
+def test_the_positive_control_works_from_nine_boards_in_ten_at_the_smallest_k():
+    rows = table()
+    assert six_attempts_verdicts.worths(rows, "cell_accuracy") == ["cell_accuracy@1", "cell_accuracy@16"]
+    more = pd.DataFrame({"metric": [f"cells@{k}" for k in (81, 5, 1, 10)]})
+    assert six_attempts_verdicts.worths(more, "cells") == ["cells@1", "cells@5", "cells@10", "cells@81"]
+    for solved, works in ((0.95, True), (0.85, False)):
+        last = final(table(changed={"masked": {"puzzle_accuracy@1": solved, "puzzle_accuracy@16": 1 - solved}}))
+        assert six_attempts_verdicts.control_works(last) == works
+
+
 @pytest.mark.slow
 def test_the_text_holds_every_attempt_its_claim_and_the_posts_numbers():
     runs = table()
