@@ -138,16 +138,18 @@ def test_shapes_are_those_of_a_step():
 def models(kernel):
     """Function -> its output, of every model that may use a kernel, in half precision."""
     half = {"dtype": "bfloat16", "attention_kernel": kernel}
-    ids = jnp.arange(12).reshape(2, 6) % 5
+    ids, z = jnp.arange(12).reshape(2, 6) % 5, jnp.arange(32).reshape(2, 16) % 5
     text = dit.DitConfig(5, 2, 16, 2, cond=4, max_length=6, **half)
-    yield dit.apply(dit.init(jax.random.key(0), text), text, ids, 0.5)
     boards = two_head.TwoHeadConfig(16, 4, 2, 2, d_model=16, layers=1, heads=2, d_ff=8, **half)
-    params, z = two_head.init(jax.random.key(0), boards), jnp.arange(32).reshape(2, 16) % 5
-    yield two_head.apply(params, boards, z, z > 2, jnp.ones(2), two_head.Couplings(attention=0.5)).jump
     pictures = dit_image.DitImageConfig(4, classes=2, layers=1, d_model=8, heads=2, **half)
-    x = jax.random.normal(jax.random.key(1), (2, 3, 1, 4, 4))
-    params = dit_image.init(jax.random.key(0), pictures)
-    yield dit_image.apply(params, pictures, x, 5, 0, 0.3).eps
+    x, dials = jax.random.normal(jax.random.key(1), (2, 3, 1, 4, 4)), two_head.Couplings(attention=0.5)
+    yield jax.jit(lambda key: dit.apply(dit.init(key, text), text, ids, 0.5))(jax.random.key(0))
+    yield jax.jit(lambda key: two_head.apply(two_head.init(key, boards), boards, z, z > 2, jnp.ones(2), dials).jump)(
+        jax.random.key(0)
+    )
+    yield jax.jit(lambda key: dit_image.apply(dit_image.init(key, pictures), pictures, x, 5, 0, 0.3).eps)(
+        jax.random.key(0)
+    )
 
 
 def test_without_a_gpu_every_kernel_is_the_einsum_to_the_bit():

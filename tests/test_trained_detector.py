@@ -41,10 +41,11 @@ def test_the_detector_is_the_same_in_front_of_a_jump():
     data = sudoku.load(one)[0]
     detector = two_head.init(jax.random.key(7), shape(one, data))
     joined = subject.behind(detector, towers, 3)
+    forward = jax.jit(two_head.apply, static_argnums=1)
     z = jax.random.randint(jax.random.key(1), (4, 16), 1, 5)
     shown = (z, z < 0, jnp.zeros(4))
-    alone = two_head.apply(detector, shape(one, data), *shown, two_head.Couplings())
-    heads = two_head.apply(joined, shape(towers, data), *shown, two_head.Couplings(gate=1.0, gate_hard=1.0))
+    alone = forward(detector, shape(one, data), *shown, two_head.Couplings())
+    heads = forward(joined, shape(towers, data), *shown, two_head.Couplings(gate=1.0, gate_hard=1.0))
     np.testing.assert_allclose(heads.holding, alone.holding, atol=1e-5)
     assert np.abs(heads.jump - alone.jump).max() > 0.1
     # The jump's tower is the seed's, whatever the detector is.
