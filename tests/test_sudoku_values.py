@@ -68,6 +68,16 @@ def test_the_loss_is_that_of_the_dials_of_its_step_over_all_iterations():
     np.testing.assert_allclose(told(hyper._replace(holding_until=4))[0], 0.7 * jump.mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_training_drops_units_by_its_key_where_the_config_has_a_rate(rate):
+    config, data, _, params = world(dropout=rate)
+    hyper = sudoku.Hyper()
+    shown = sudoku.batch(jax.random.key(1), hyper, config, data, jnp.int32(0))
+    told = jax.jit(lambda key: sudoku.loss(params, shown, key, hyper, config, data, jnp.int32(0))[0])
+    one, again, other = (float(told(jax.random.key(seed))) for seed in (2, 2, 3))
+    assert one == again and (one != other) == (rate > 0)
+
+
 def test_every_weight_counts_its_own_term_while_its_head_trains():
     names = (
         "jump_weight",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gidd_jax.analysis.spectrum import along_modes
 from gidd_jax.errors import InputError
 
 
@@ -43,12 +44,13 @@ def mode_gaps(grams: ArrayLike, sets: int, band: int = 0) -> Gaps:
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in ("in_sample", "held_out", "null")}
     for basis in range(sets):
         for other in range(sets):
-            energies, own, theirs = _energies(grams, rows[basis], rows[other])
+            own = grams[..., 0, rows[basis][:, None], rows[basis]]
+            w, energies = along_modes(grams[..., rows[other][:, None], rows[basis]], own)
             if basis == other:
-                found["in_sample"].append(_bands(energies / own, band))
+                found["in_sample"].append(_bands(energies / w[..., None, :], band))
             else:
-                found["held_out"].append(_bands(energies / theirs, band))
-                found["null"].append(_bands(energies / own, band))
+                found["held_out"].append(_bands(energies / energies[..., :1, :], band))
+                found["null"].append(_bands(energies / w[..., None, :], band))
     nothing = np.full(grams.shape[:-2], np.nan)
     means = {name: np.mean(values, axis=0) if values else (nothing, nothing) for name, values in found.items()}
     return Gaps(*(last / first for first, last in means.values()), *means["held_out"])
@@ -72,17 +74,6 @@ def expected_inflation(M: int, dimension: float) -> float:
     """
     r = np.sqrt(M / dimension)
     return float(((1 + r) / (1 - r)) ** 2) if r < 1 else float("inf")
-
-
-def _energies(grams: np.ndarray, basis: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energies of ``data`` in ``basis``' modes [..., S, K], falling; those of basis and of data at s = 0."""
-    own = grams[..., 0, basis[:, None], basis]
-    w, U = np.linalg.eigh((own + np.swapaxes(own, -1, -2)) / 2)
-    w, U = w[..., ::-1], U[..., ::-1]
-    kept = w > 1e-6 * w[..., :1]
-    scale = np.where(kept, w, np.nan)[..., None, :]
-    found = np.square(grams[..., data[:, None], basis] @ U[..., None, :, :]).sum(-2) / scale
-    return found, np.where(kept, w, np.nan)[..., None, :], found[..., :1, :]
 
 
 def _bands(energies: np.ndarray, band: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,15 @@ from numpy.typing import ArrayLike
 
 from gidd_jax.errors import InputError
 
+SINGLE = 1e-6
+"""Share of the first eigenvalue below which one of float32 is noise."""
+
 
 class ModeEnergies(NamedTuple):
-    """Modes of V[0]: eigenvalues [M], falling; which are kept [M]; the energy left in each [S, M] (NaN: not kept)."""
+    """Modes of V[0]: eigenvalues [M], falling, which are kept [M], and the energy left in each [S, M].
+
+    Of a mode that is not kept they are 0 and NaN.
+    """
 
     eigenvalues: np.ndarray
     keep: np.ndarray
@@ -39,17 +45,24 @@ def mode_energies(V: ArrayLike) -> ModeEnergies:
     V = np.asarray(V)
     if V.ndim != 3:
         raise InputError(f"mode_energies takes V [S, M, D], not {V.shape}")
-    tolerance = 1e-10 if V.dtype == np.float64 else 1e-6
+    tolerance = 1e-10 if V.dtype == np.float64 else SINGLE
     V = V.astype(np.float64)
-    rows = V.shape[1]
-    w, U = np.linalg.eigh(V[0] @ V[0].T / rows)
-    w, U = w[::-1], U[:, ::-1]
-    keep = w > tolerance * max(w[0], 0.0)
     cross = np.einsum("smd,nd->smn", V, V[0], optimize=True)
-    projected = ((cross @ U) ** 2).sum(axis=1)
-    energies = np.full(projected.shape, np.nan)
-    energies[:, keep] = projected[:, keep] / (rows * w[keep]) ** 2
-    return ModeEnergies(w, keep, energies)
+    w, energies = along_modes(cross, cross[0], tolerance)
+    found = np.isfinite(w)
+    return ModeEnergies(np.where(found, w, 0.0) / len(cross[0]), found, energies / w)
+
+
+def along_modes(cross: np.ndarray, own: np.ndarray, tolerance: float = SINGLE) -> tuple[np.ndarray, np.ndarray]:
+    """|V_s r_k|^2 of V_s V_0^T [..., S, N, M] along the modes of V_0, from ``own`` = V_0 V_0^T [..., M, M] (float64).
+
+    -> eigenvalues [..., M] of ``own``, falling, NaN where they are not above ``tolerance`` times the first; energies
+    [..., S, M], NaN there too. The N rows of V_s need not be those of V_0.
+    """
+    w, U = np.linalg.eigh((own + np.swapaxes(own, -1, -2)) / 2)
+    w, U = w[..., ::-1], U[..., ::-1]
+    w = np.where(w > tolerance * np.maximum(w[..., :1], 0.0), w, np.nan)
+    return w, np.square(cross @ U[..., None, :, :]).sum(-2) / w[..., None, :]
 
 
 def mode_bands(modes: ModeEnergies, band: int = 0) -> Bands:
