@@ -93,6 +93,25 @@ def test_every_weight_counts_its_own_term_while_its_head_trains():
     np.testing.assert_allclose(sudoku_model.weights(always, jnp.int32(99)), [0.1, 0.2, 0.3, 0.4, 0.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("trunk", ["shared", "towers"])
+def test_parameters_move_while_the_loss_they_serve_counts(trunk):
+    """By step: (holding head, jump head, shared trunk); a tower moves with its head."""
+    *_, params = world(trunk=trunk, iterations=2)
+    until = dict(trunk_until=4) if trunk == "shared" else {}
+    hyper = sudoku.Hyper(jump_from=2, holding_until=5, **until)
+    for i, holding, jump, shared in ((1, 1, 0, 1), (2, 1, 1, 1), (3, 1, 1, 1), (4, 1, 1, 0), (5, 0, 1, 0)):
+        found = sudoku_model.trains(params, hyper, jnp.int32(i))
+        for name, part in found.items():
+            own = {"holding": [holding], "jump": [jump], "feedback": [jump]}
+            expected = own.get(name, [shared] if trunk == "shared" else [holding, jump])
+            for moves, leaf in zip(jax.tree.leaves(part), jax.tree.leaves(params[name]), strict=True):
+                np.testing.assert_array_equal(
+                    np.broadcast_to(moves, leaf.shape)[:, 0].reshape(len(expected), -1)[:, 0], expected
+                )
+    always = sudoku_model.trains(params, sudoku.Hyper(), jnp.int32(999))
+    assert all(np.all(leaf) for leaf in jax.tree.leaves(always))
+
+
 @pytest.mark.parametrize("even", [False, True])
 def test_times_of_a_batch_are_at_least_one_cell_and_even_if_asked(even):
     config, data, *_ = world(batch=64, low_discrepancy=even)

@@ -21,6 +21,7 @@ from gidd_jax.types import Mean, Metrics, PRNGKey, Tree
 
 ARMS = ("branch", "random")
 GOLDEN = 0.6180339887498949
+"""Steps of it, modulo 1, are even over any stretch of boards."""
 
 
 def prepare(data: Tree, boards: int) -> Tree:

@@ -15,8 +15,6 @@ from gidd_jax.studies.sudoku_model import Noised, evaluation_couplings, measured
 from gidd_jax.studies.sudoku_settings import Config, Hyper
 from gidd_jax.types import Mean, Metrics, PRNGKey, Tree
 
-GOLDEN = 0.6180339887498949
-
 
 def evaluate(
     state: train.TrainState, key: PRNGKey, hyper: Hyper, config: Config, data: Tree, split: jax.Array
@@ -92,7 +90,7 @@ def _held_out(
     count = -(-config.eval_boards // size) * size
     question, answer = _boards(hyper, data, split, count)
     # Golden-ratio steps: even over any stretch of boards, whatever their order.
-    t = (jax.random.uniform(time_key) + jnp.arange(count) * GOLDEN) % 1.0
+    t = (jax.random.uniform(time_key) + jnp.arange(count) * sudoku_branches.GOLDEN) % 1.0
     return noised(noise_key, config, question, answer, jnp.maximum(t, 1 / question.shape[1]))
 
 
