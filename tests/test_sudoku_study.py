@@ -207,7 +207,8 @@ def test_true_labels_fade_out_of_the_gate_and_evaluation_may_have_a_gate_of_its_
     np.testing.assert_allclose(faded, [1, 0.75, 0.5, 0.25, 0, 0])
     assert float(sudoku_model.couplings(hyper, config, jnp.int32(6)).gate) == 0.5
     assert float(sudoku_model.final_couplings(hyper, config).gate) == 1.0
-    assert float(sudoku_model.final_couplings(hyper._replace(eval_gate=-1.0), config).gate) == 0.5
+    for asked, gate in ((-1.0, 0.5), (0.0, 0.0)):
+        assert float(sudoku_model.final_couplings(hyper._replace(eval_gate=asked), config).gate) == gate
 
 
 @pytest.mark.slow
