@@ -137,6 +137,13 @@ def test_the_dial_may_ramp():
     np.testing.assert_allclose([dials(i, **down, ramp_after=3) for i in (0, 3, 4, 5, 9)], [1, 1, 0.5, 0, 0])
 
 
+def test_a_trained_model_is_used_with_the_dials_of_its_last_step():
+    config = sudoku.Config(**TINY | {"steps": 6})
+    for ramp, value in ((dict(ramp_steps=6), 0.8), (dict(ramp_steps=6, ramp_after=3), 0.4), ({}, 0.8)):
+        dials = sudoku_model.final_couplings(sudoku.Hyper(attention=0.8, **ramp), config)
+        np.testing.assert_allclose(dials.attention, value, rtol=1e-6)
+
+
 def test_violations_on_the_device_equal_those_on_the_host():
     rng = np.random.default_rng(0)
     for cells, digits in ((16, 4), (36, 6), (81, 9)):
