@@ -54,6 +54,46 @@ def test_levels_open_and_fill_cells_without_breaking_a_unit(branches):
     assert ((t < before).mean(), (t > before).mean()) > (0.1, 0.1)
 
 
+def test_levels_are_at_the_share_of_noise_that_is_asked():
+    """On boards whose search left less noise than that: cells are opened again, each with one probability."""
+    boards = load("6x6", source=("search10",))[:400]
+    left = sudoku_branches._arms(boards.question, boards.answer)["branch"]
+    found = sudoku_branches.at_levels(boards.question, boards.answer, left)
+    unknown = boards.question == 0
+    asked = (np.arange(len(left)) * sudoku_branches.GOLDEN + 0.5) % 1
+    noise = {
+        name: 1 - (unknown & (z == boards.answer)).sum(1) / unknown.sum(1)
+        for name, z in (("found", found), ("left", left))
+    }
+    more = asked > noise["left"]
+    assert more.sum() > 100
+    # A cell stays with the same probability as any other of its board: 4 standard errors, alpha 6e-5.
+    right = (unknown & (left == boards.answer)).sum(1)[more]
+    kept = (1 - asked[more]) * unknown.sum(1)[more] / right
+    error = np.sqrt((right * kept * (1 - kept)).sum()) / unknown.sum(1)[more].mean() / more.sum()
+    assert abs((noise["found"] - asked)[more].mean()) < 4 * error
+    assert np.corrcoef(noise["found"][more], asked[more])[0, 1] > 0.8
+
+
+def test_both_arms_show_the_same_random_digits_in_open_cells(branches, monkeypatch):
+    at, shown = jax.tree.map(lambda x: jnp.asarray(x[0, 3]), branches), []
+    one_by_one = lambda f, xs: jax.tree.map(lambda *a: jnp.stack(a), *map(f, xs))  # noqa: E731
+    monkeypatch.setattr(sudoku_branches.jax.lax, "map", one_by_one)
+    head = lambda seen: shown.append(seen) or Heads(None, jnp.zeros(seen.z.shape)[None], None)  # noqa: E731
+    sudoku_branches.asked(jax.random.key(0), head, at)
+    left_open = np.asarray(at["branch"]) == 0
+    for seen, name in zip(shown, ("branch", "branch/t", "random", "random/t"), strict=True):
+        filled = np.asarray(at[name])
+        np.testing.assert_array_equal(np.asarray(seen.z + 1)[filled > 0], filled[filled > 0])
+        np.testing.assert_array_equal(seen.x + 1, at["answer"])
+        np.testing.assert_array_equal(seen.given, at["question"] > 0)
+    digits = [np.asarray(shown[arm].z)[left_open] for arm in (0, 2)]
+    np.testing.assert_array_equal(*digits)
+    # chi2 with 5 degrees of freedom: alpha 1e-4.
+    counts = np.bincount(digits[0], minlength=6)
+    assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 25.7
+
+
 @pytest.mark.parametrize(("sign", "expected"), [(1.0, 1.0), (-1.0, 0.0), (0.0, 0.5)])
 def test_a_head_that_knows_is_told_from_one_that_does_not(branches, sign, expected):
     at = jax.tree.map(lambda x: jnp.asarray(x[0, 3]), branches)

@@ -178,13 +178,17 @@ def kernel_alignment(x, y):
 
 def test_an_evaluation_is_that_of_a_loop_over_batches_and_ways_of_crossing(monkeypatch):
     config, data, model, params = world(**BOTH | dict(gated=False), eval_iterations=3)
-    monkeypatch.setattr(sudoku_evaluation, "decoded", lambda *a: {})
+    decoded = []
+    monkeypatch.setattr(sudoku_evaluation, "decoded", lambda *a: decoded.append(a) or {})
     state = sudoku.init(jax.random.key(0), sudoku.Hyper(), config, data)
     adam = optax.tree.set(state.optim.adam, count=jnp.int32(4))
     state = TrainState(jax.tree.map(jnp.zeros_like, params), state.optim._replace(adam=adam, average=params))
     hyper, key = sudoku.Hyper(**RAMPED | dict(gate=0.0), tier=1), jax.random.key(5)
     metrics, _ = jax.jit(sudoku.evaluate, static_argnames="config")(state, key, hyper, config, data, jnp.int32(1))
     found = {name: np.asarray(mean.value()) for name, mean in metrics.items() if hasattr(mean, "value")}
+
+    ((_, _, _, _, question, answer, _),) = decoded
+    assert question.shape == answer.shape == (2, 16)
 
     time_key, noise_key, _ = jax.random.split(jax.random.key(5), 3)
     shown = sudoku_evaluation._held_out(time_key, noise_key, hyper, config, data, jnp.int32(1))
