@@ -104,6 +104,11 @@ def test_low_discrepancy_times_fall_one_to_a_cell_and_the_floor_holds(key):
     assert stats.kstest(many[many > 1 / 81], stats.uniform(1 / 81, 80 / 81).cdf).pvalue > ALPHA
 
 
+def test_times_spread_over_a_batch_are_one_uniform_number_moved_on():
+    np.testing.assert_allclose(corruption.spread(0.6, 4), [0.6, 0.85, 0.1, 0.35], atol=1e-6)
+    np.testing.assert_allclose(corruption.spread(np.array([0.0, 0.9]), 2), [[0, 0.9], [0.5, 0.4]], atol=1e-6)
+
+
 def test_one_program_serves_every_noise_mix(key):
     count = 0
 

@@ -25,7 +25,7 @@ def tree(seed):
     }
 
 
-@pytest.mark.parametrize(("decay", "clip"), [(0.0, 0.0), (0.1, 0.0), (0.1, 0.5)])
+@pytest.mark.parametrize(("decay", "clip"), [(0.0, 0.0), (0.1, 0.0), (0.1, 0.5), (0.1, 3.0)])
 def test_updates_equal_optax_adamw(decay, clip):
     params, rate, b2, config = tree(0), 0.01, 0.95, OptimConfig(clip=clip)
     reference = optax.chain(

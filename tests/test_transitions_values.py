@@ -1,11 +1,14 @@
 """The analysis of transitions step by step: which K are fitted, which average, which bounds, and what decides."""
 
+import itertools
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from gidd_jax import analysis
-from gidd_jax.analysis import Interval, transitions
+from gidd_jax.analysis import Interval, oscillators, transitions
 
 K = np.array([0.6, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6])
 
@@ -142,3 +145,94 @@ def test_seeds_that_died_at_some_k_are_left_out_whole():
     dead = np.concatenate([r, [[*K[:-1], np.nan]]])
     one, other = analysis.power_law(K, r), analysis.power_law(K, dead)
     assert (one.critical, one.exponent) == (other.critical, other.exponent)
+
+
+# ---------------------------------------------------------------- sigmoids, comparisons
+
+
+def test_a_midpoint_outside_what_was_seen_is_refused():
+    t = np.arange(20.0)
+    for middle, ok in ((10, True), (18, True), (21, False), (-2, False)):
+        assert analysis.fit_sigmoid(t, 1 / (1 + np.exp(-(t - middle) / 2))).ok == ok
+
+
+def test_a_midpoint_is_told_in_the_units_of_t_wherever_they_start():
+    t = np.linspace(100, 138, 20)
+    y = 0.2 + 0.5 / (1 + np.exp(-(t - 117.3) / 4))
+    fit = analysis.fit_sigmoid(t, y)
+    np.testing.assert_allclose(fit[:4], (0.2, 0.7, 117.3, 4), rtol=1e-6)
+    curves = y + np.array([[-0.01], [0.0], [0.01]])
+    np.testing.assert_allclose(
+        analysis.bootstrap_midpoint(t, curves, np.array([[0, 1, 2], [1, 1, 1]])), 117.3, rtol=1e-6
+    )
+
+
+def test_a_midpoint_is_of_the_median_with_an_interval_unless_one_resample_in_twenty_is_refused():
+    t = np.arange(20.0)
+    y = 1 / (1 + np.exp(-(t - np.array([[8.0], [8.0], [12.0]]))))
+    idx = np.array([[0, 1, 2]] * 30 + [[0, 0, 2]] * 30 + [[1, 2, 2]] * 40)
+    found = analysis.midpoint(t, y, idx)
+    assert (found.step, found.low, found.high, found.refused) == pytest.approx((8, 8, 12, 0), abs=1e-6)
+    flat = np.concatenate([y, np.zeros((2, 20))])
+    for refused, told in ((4, True), (5, False)):
+        asked = np.concatenate([np.tile([0, 1, 1, 0, 1], (100 - refused, 1)), np.tile([3, 4, 3, 4, 3], (refused, 1))])
+        found = analysis.midpoint(t, flat, asked)
+        assert found.refused == refused / 100 and np.isfinite(found.low) == told
+
+
+def test_equivalence_is_two_sided_with_the_interval_that_decides_it():
+    """Two one-sided tests at 5 % are the 90 % interval within the margin."""
+    rng = np.random.default_rng(0)
+    for shift in (-0.5, -0.08, 0.0, 0.08, 0.5):
+        gap = shift + 0.05 * rng.normal(size=9)
+        found = analysis.equivalence(gap, np.zeros(9), 0.1)
+        low, high = stats.t.interval(0.9, 8, gap.mean(), stats.sem(gap))
+        np.testing.assert_allclose((found.difference.low, found.difference.high), (low, high))
+        assert found.equivalent == (-0.1 < low and high < 0.1) == (found.p <= 0.05)
+        one_sided = [
+            stats.ttest_1samp(gap, m, alternative=side).pvalue for m, side in ((-0.1, "greater"), (0.1, "less"))
+        ]
+        assert found.p == pytest.approx(max(one_sided))
+
+
+def test_seeds_flipped_at_random_count_the_one_that_was_seen():
+    """Above 2^13 flips: (1 + hits) / (1 + draws), never 0."""
+    gap = np.full(20, 1.0)
+    assert analysis.permutation_test(gap, 0 * gap, draws=99) == pytest.approx(1 / 100)
+
+
+# ---------------------------------------------------------------- from a table of a sweep
+
+
+def simulated(scales=(1.0,), seeds=12, sizes=(10, 40, 160)):
+    """A transition at K = 1 at the last step of a sweep, and at an earlier one none."""
+    rng, lines = np.random.default_rng(0), []
+    for (g, N), scale, seed, at, step in itertools.product(enumerate(sizes), scales, range(seeds), K, (5, 9)):
+        value = np.sqrt(rise(at) ** 2 * (step == 9) + 0.3 * rng.exponential() / N)
+        own = dict(group=f"g{g}", row=f"{seed}{at}{scale}", seed=seed, coupling=at, scale=scale, step=step, bin=-1)
+        own |= dict(split="stationary", presentations=step)
+        lines += [own | dict(metric=m, value=v) for m, v in (("order_parameter", value), ("oscillators", N))]
+    return pd.DataFrame(lines)
+
+
+def test_curves_hold_the_seeds_that_lived_at_every_coupling_at_the_last_step():
+    table = simulated()
+    gone = (table["seed"] == 2) & (table["coupling"] == K[4]) & (table["metric"] == "order_parameter")
+    named = oscillators.systems(table[~(gone & (table["group"] == "g1"))], "coupling")
+    assert {name: N for name, (N, _) in named.items()} == {"N = 10": 10, "N = 40": 40, "N = 160": 160}
+    points, r = oscillators.curve(named["N = 40"][1], "coupling", "order_parameter")
+    np.testing.assert_array_equal(points, K)
+    last = table[(table["group"] == "g1") & (table["step"] == 9) & (table["metric"] == "order_parameter")]
+    expected = last.pivot(index="seed", columns="coupling", values="value").drop(index=2)
+    np.testing.assert_array_equal(r, expected)
+
+
+def test_a_verdict_takes_three_sizes_three_seeds_and_no_other_dial():
+    found = oscillators.found_transition(simulated(), "coupling")
+    assert found.order == "continuous" and found.law.critical.mean == pytest.approx(1, abs=0.1)
+    assert oscillators.found_transition(simulated(scales=(1.0, 2.0)), "coupling") is None
+    assert oscillators.found_transition(simulated(sizes=(10, 40)), "coupling") is None
+    assert oscillators.found_transition(simulated(seeds=2), "coupling") is None
+    table = simulated()
+    fewer = table[~((table["group"] == "g2") & (table["coupling"] == K[0]))]
+    assert oscillators.found_transition(fewer, "coupling") is None
