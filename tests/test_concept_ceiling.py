@@ -29,6 +29,7 @@ def measurable():
     return {"ids": ids[9:], "lengths": lengths[9:], "similarity": given, "probe": probe | {"classes": np.zeros((2, 0))}}
 
 
+@pytest.mark.slow
 def test_a_text_is_the_mean_of_its_tokens_states():
     data, params = measurable(), dit.init(jax.random.key(0), SHAPE)
     found = concept_ceiling.measured(params, SHAPE, jax.tree.map(jnp.asarray, data))

@@ -56,6 +56,7 @@ def test_bins_of_t_add_up_to_the_bound():
         assert 0 <= whole - path.mean() < 0.1 * whole
 
 
+@pytest.mark.slow
 def test_logits_made_chunk_by_chunk_give_the_same_loss_and_gradient():
     whole, cut = (language.Config(**TINY, chunk=chunk) for chunk in (0, 24))
     data, _ = language.load(whole)

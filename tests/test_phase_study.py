@@ -100,6 +100,7 @@ def test_arms_share_keys_and_differ_in_what_they_name():
     assert waiting["matched"] == pytest.approx(waiting["free"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_oracle_judges_the_token_drawn_and_that_is_found():
     """A model that knows nothing (its head is 0): only R can tell a token that fits from one that does not."""
     config = phase.Config(**TINY | dict(samples=256))
