@@ -159,6 +159,10 @@ def test_the_divergences_equal_numpy(boards):
     expected += 5 * (q / p - np.log(q / p) - 1)[:, b["unknown"]].mean()
     value, _ = losses.two_head_loss(b["jump"], b["holding"], shown, weights)
     np.testing.assert_allclose(value, expected, rtol=1e-4)
+    # On resampled cells alone the target is 1, whatever the head is asked elsewhere.
+    asked, alone = shown._replace(label=z != b["x"]), losses.TwoHeadWeights(0.0, 0.0, 0.0, 1.0, 0.0)
+    value, _ = losses.two_head_loss(b["jump"], b["holding"], asked, alone)
+    np.testing.assert_allclose(value, (1 / score + np.log(score) - 1)[:, b["resampled"]].mean(), rtol=1e-4)
 
 
 def test_interpolating_divergence_is_0_for_the_truth_and_at_the_mask():
