@@ -22,6 +22,10 @@ AT = (0.75, 0.85, 0.9)
 """AUROC on random wrong cells at which detectors are compared: equally good ones."""
 WITHIN = 0.03
 """A difference in AUROC that would not matter."""
+TWINS = {"alone": (0.0, 1.0), "coupled": (1.0, 1.0), "twin": (1.0, 0.0)}
+"""K and the weight of the jump's loss."""
+ENOUGH = 0.02
+"""A difference in holding loss, nats, that would not matter."""
 
 
 def curricula(table: pd.DataFrame, names: dict[tuple[int, int], str]) -> Told:
@@ -200,6 +204,28 @@ def detectors(curves: pd.DataFrame, least: int = 2) -> Told:
             answer = f"coupled - alone, trained on hard, random cells at {level:g}: {word}"
     text, lines = _told(found, "a level that is not reached counts in no mean; n says how many were")
     return f"{text}\n{answer}", lines
+
+
+def twin(table: pd.DataFrame) -> Told:
+    """What the jump's loss is worth to a coupled holding head, and what a second tower is worth without it."""
+    last, found = final(table), []
+    for measure in ("holding_loss", "separation", "auroc_random", "auroc_branch"):
+        rows = last[(last["metric"] == measure) & (last["bin"] == -1)]
+        by = rows.pivot_table(index="seed", columns=["attention", "jump_weight"], values="value")
+        own = {name: by[pair] for name, pair in TWINS.items()}
+        found += [_line(name, TWINS[name][0], measure.replace("_", " "), values) for name, values in own.items()]
+        gaps = {f"{one} - {other}": own[one] - own[other] for one, other in (("twin", "coupled"), ("alone", "twin"))}
+        found += [_line(name, 1.0, measure.replace("_", " "), gap) for name, gap in gaps.items()]
+        if measure == "holding_loss":
+            taught = gaps["twin - coupled"]
+    rows = last[last["metric"] == "holding_loss/t"]
+    by_t = rows.pivot_table(index="seed", columns=["bin", "attention", "jump_weight"], values="value")
+    for b in sorted(rows["bin"].unique()):
+        found += [_line("twin - coupled", 1.0, f"holding loss at t in bin {b}", by_t[b, 1.0, 0.0] - by_t[b, 1.0, 1.0])]
+    word = "a second tower is enough" if equivalence(taught, 0 * taught, ENOUGH).equivalent else "open"
+    word = "the jump's loss teaches" if mean_interval(taught).low > 0 else word
+    text, lines = _told(found, "twin: coupled, without the jump's loss; AUROC on hard boards, a probability")
+    return f"{text}\nholding loss, twin - coupled: {word}", lines
 
 
 def _word(gap: pd.Series, least: int) -> str:

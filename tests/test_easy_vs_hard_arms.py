@@ -184,3 +184,30 @@ def test_an_answer_takes_as_many_pairs_as_were_asked(slow, word):
     (ax,) = figures.by_skill(curves, tables.AT, "boards").axes
     assert ax.get_title() == "trained on hard boards"
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["K = 0", "K = 1"]
+
+
+@pytest.mark.parametrize(
+    ("taught", "spread", "word"),
+    [
+        (0.1, 0.01, "the jump's loss teaches"),
+        (0.0, 0.01, "a second tower is enough"),
+        (-0.1, 0.01, "open"),
+        (0.0, 0.1, "open"),
+    ],
+)
+def test_a_twin_without_the_jumps_loss_stands_between_alone_and_coupled(taught, spread, word):
+    lines = []
+    for (name, (K, weight)), seed in itertools.product(tables.TWINS.items(), range(6, 18)):
+        value = {"coupled": 0.3, "twin": 0.3 + taught + spread * (seed % 2 - 0.5), "alone": 0.6}[name] + 0.01 * seed
+        own = dict(attention=K, jump_weight=weight, seed=seed)
+        lines += [
+            dict(metric=m, value=value, **own) for m in ("holding_loss", "separation", "auroc_random", "auroc_branch")
+        ]
+        lines += [dict(metric="holding_loss/t", bin=b, value=value + b, **own) for b in range(10)]
+    text, found = tables.twin(table(lines))
+    mean = told(found)
+    assert mean["twin - coupled", 1.0, "holding loss"] == pytest.approx(taught)
+    assert mean["alone - twin", 1.0, "auroc random"] == pytest.approx(0.3 - taught)
+    assert mean["twin - coupled", 1.0, "holding loss at t in bin 7"] == pytest.approx(taught)
+    assert mean["alone", 0.0, "separation"] == pytest.approx(0.6 + 0.115)
+    assert text.endswith(f"holding loss, twin - coupled: {word}")
