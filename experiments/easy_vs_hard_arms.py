@@ -50,7 +50,7 @@ import pandas as pd
 from experiments import command
 from experiments import easy_vs_hard_arms_tables as tables
 from experiments.easy_vs_hard import PRESETS, Preset, described
-from experiments.easy_vs_hard_figures import against_calls, by_skill, by_volume, by_width
+from experiments.easy_vs_hard_figures import against_calls, by_setting, by_skill, by_volume, by_width
 from gidd_jax import files, progress, sweep
 from gidd_jax.commands import flags
 from gidd_jax.data.sudoku import label, load, tiers, write_csv
@@ -206,7 +206,12 @@ def twin(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame
     known = dict([(places(preset)[1], tables.TIERS[1])])
     parts = [grid(preset, seed=LATER, tier=list(known), attention=K, jump_weight=w) for K, w in tables.TWINS.values()]
     rows = sweep.rows(sudoku, **{name: np.concatenate([getattr(p, name) for p in parts]) for name in parts[0]._fields})
-    return tables.twin(run([(_asked(preset), rows)]).table)
+    table = run([(_asked(preset), rows)]).table
+    floor = float(table.loc[(table["metric"] == "holding_floor") & (table["bin"] == -1), "value"].iloc[-1])
+    levels = {"holding_loss": ("oracle", floor), "auroc_random": ("chance", 0.5), "auroc_branch": ("chance", 0.5)}
+    drawn = by_setting(tables.by_twin(table, levels), levels, described(preset, preset.boards()))
+    files.write(out / "twin.png", lambda path: drawn.savefig(path, dpi=150, format="png"))
+    return tables.twin(table)
 
 
 def _detectors(

@@ -1,6 +1,7 @@
 """What the arms of the factorial tell: a sweep's table in, lines for people and a table out."""
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -204,6 +205,18 @@ def detectors(curves: pd.DataFrame, least: int = 2) -> Told:
             answer = f"coupled - alone, trained on hard, random cells at {level:g}: {word}"
     text, lines = _told(found, "a level that is not reached counts in no mean; n says how many were")
     return f"{text}\n{answer}", lines
+
+
+def by_twin(table: pd.DataFrame, measures: Iterable[str]) -> dict[str, dict[str, pd.DataFrame]]:
+    """Measures on validation boards, [seed] x [boards seen], of every one of ``TWINS``."""
+    own = table[(table["split"] == "validation") & (table["bin"] == -1)]
+    found = {}
+    for measure in measures:
+        by = own[own["metric"] == measure].pivot_table(
+            index=["attention", "jump_weight", "seed"], columns="presentations", values="value"
+        )
+        found[measure] = {name: by.loc[pair] for name, pair in TWINS.items()}
+    return found
 
 
 def twin(table: pd.DataFrame) -> Told:

@@ -168,6 +168,27 @@ def by_skill(curves: pd.DataFrame, levels: tuple[float, ...], boards: str) -> Fi
     return figure
 
 
+def by_setting(curves: dict[str, dict[str, pd.DataFrame]], levels: dict[str, tuple[str, float]], boards: str) -> Figure:
+    """Measures of settings against boards seen, a panel a measure with its level: seeds thin, their mean thick.
+
+    ``curves[measure][setting]`` are [seed] x [boards].
+    """
+    figure = Figure(figsize=(4.4 * len(curves), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(curves), squeeze=False)[0]
+    for ax, (measure, settings) in zip(axes, curves.items(), strict=True):
+        for (name, rows), colour in zip(settings.items(), MODELS, strict=True):
+            rows = rows.loc[:, rows.columns > 0]  # the axis is logarithmic
+            ax.plot(rows.columns, rows.T, color=colour, lw=0.6, alpha=0.5)
+            ax.plot(rows.columns, rows.mean(), color=colour, lw=1.8, label=name)
+        word, level = levels[measure]
+        ax.axhline(level, color="0.5", lw=0.8, ls="--", label=word)
+        ax.set(xscale="log", xlabel="presentations (boards)", ylabel=axis_label(measure))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(fontsize=8, frameon=False)
+    figure.suptitle(f"Held-out boards along training; thin: {len(rows)} seeds, thick: their mean\n{boards}", size=9)
+    return figure
+
+
 def by_width(found: pd.DataFrame) -> Figure:
     """Knock-out of the jump against coupling, a panel a board, a line a width; a transition would sharpen with it."""
     rows = found[found["measure"] == "knock-out, jump"]

@@ -211,3 +211,10 @@ def test_a_twin_without_the_jumps_loss_stands_between_alone_and_coupled(taught, 
     assert mean["twin - coupled", 1.0, "holding loss at t in bin 7"] == pytest.approx(taught)
     assert mean["alone", 0.0, "separation"] == pytest.approx(0.6 + 0.115)
     assert text.endswith(f"holding loss, twin - coupled: {word}")
+    curves = tables.by_twin(
+        table([line | dict(split="validation") for line in lines]), ("holding_loss", "auroc_branch")
+    )
+    axes = figures.by_setting(curves, {"holding_loss": ("oracle", 0.2), "auroc_branch": ("chance", 0.5)}, "boards").axes
+    assert [ax.get_ylabel() for ax in axes] == ["holding loss (nats per cell)", "AUROC, wrong branch (probability)"]
+    thick = {line.get_label(): line.get_ydata() for line in axes[0].lines if not line.get_label().startswith("_")}
+    assert set(thick) == {*tables.TWINS, "oracle"} and thick["alone"] == pytest.approx(0.6 + 0.115)
