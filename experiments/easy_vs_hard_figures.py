@@ -173,7 +173,7 @@ def by_setting(curves: dict[str, dict[str, pd.DataFrame]], levels: dict[str, tup
 
     ``curves[measure][setting]`` are [seed] x [boards].
     """
-    figure = Figure(figsize=(4.4 * len(curves), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(curves), 4.2), layout="constrained")
     axes = figure.subplots(1, len(curves), squeeze=False)[0]
     for ax, (measure, settings) in zip(axes, curves.items(), strict=True):
         for (name, rows), colour in zip(settings.items(), MODELS, strict=True):
