@@ -16,8 +16,8 @@ from gidd_jax.studies import sudoku, sudoku_decoding, sudoku_evaluation, sudoku_
 from gidd_jax.train import TrainState
 
 TINY = dict(data="4x4", d_model=8, heads=2, layers=1, batch=8, eval_boards=20, decode_boards=2, decode=(16,), steps=10)
-BOTH = dict(gated=True, iterations=2, average=0.9)
-"""Both cross paths, both heads deep, an average beside the parameters."""
+BOTH = dict(gated=True, iterations=2)
+"""Both cross paths, both heads deep."""
 RAMPED = dict(attention=1.0, ramp_steps=8, gradient=0.25, gradient_jump=0.5, gate=0.2)
 forward = partial(jax.jit, static_argnames=("config", "cross"))(two_head.apply)
 
@@ -177,7 +177,7 @@ def kernel_alignment(x, y):
 
 
 def test_an_evaluation_is_that_of_a_loop_over_batches_and_ways_of_crossing(monkeypatch):
-    config, data, model, params = world(**BOTH | dict(gated=False), eval_iterations=3)
+    config, data, model, params = world(average=0.9)
     decoded = []
     monkeypatch.setattr(sudoku_evaluation, "decoded", lambda *a: decoded.append(a) or {})
     state = sudoku.init(jax.random.key(0), sudoku.Hyper(), config, data)
@@ -192,11 +192,11 @@ def test_an_evaluation_is_that_of_a_loop_over_batches_and_ways_of_crossing(monke
 
     time_key, noise_key, _ = jax.random.split(jax.random.key(5), 3)
     shown = sudoku_evaluation._held_out(time_key, noise_key, hyper, config, data, jnp.int32(1))
-    longer, dials = dataclasses.replace(model, iterations=3), Couplings(0.5, 0.25, 0.5)
+    dials = Couplings(0.5, 0.25, 0.5)
     batches = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 8], shown) for i in range(0, 24, 8)]
     loss, bins = {}, np.minimum(np.asarray(shown.t) * 10, 9).astype(int)
     for cross in ("normal", "zero", "shuffle", "random"):
-        heads = [forward(params, longer, b.z + 1, b.given, b.t, dials, cross=cross) for b in batches]
+        heads = [forward(params, model, b.z + 1, b.given, b.t, dials, cross=cross) for b in batches]
         jump, holding = (np.concatenate([getattr(each, head)[-1] for each in heads]) for head in ("jump", "holding"))
         digit = np.eye(4, dtype=bool)[np.asarray(shown.x)]
         terms = {"jump": np.log(np.exp(jump).sum(-1)) - jump[digit].reshape(24, 16)}
@@ -228,7 +228,7 @@ def test_an_evaluation_is_that_of_a_loop_over_batches_and_ways_of_crossing(monke
         return own(params, first)
 
     def terms_of(params, batch, dials):
-        heads = two_head.apply(params, longer, batch.z + 1, batch.given, batch.t, dials)
+        heads = two_head.apply(params, model, batch.z + 1, batch.given, batch.t, dials)
         return globals()["terms"](heads, batch, batch.label)
 
     both = gradients(params)

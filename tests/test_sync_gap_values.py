@@ -57,7 +57,8 @@ def measured(kind):
 # ---------------------------------------------------------------- both protocols of one model
 
 
-@pytest.mark.parametrize("kind", [pytest.param(1, marks=pytest.mark.slow), None])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [1, None])
 def test_curves_are_those_of_decoded_images(kind):
     found, label = measured(kind), 3 if kind is None else kind
     first = replicas.start(jax.random.key(1), (PAIRS, *IMAGE), 0.5)
