@@ -24,15 +24,20 @@
                   it. With the preset ``longer``: at the rate of ``couplings`` no holding head alone left its plateau in
                   ``volume``, which was known
   detectors_settled
-                  the first of these questions again, by its rule, because 2 of 6 heads alone had got to .85: 12 seeds
-                  that no run has seen, trained on hard boards, for three times the steps (``--steps 24000``). Open too
-                  where fewer than 9 of the 12 pairs get there. Written before any run of it
+                  the first of these questions again, by its rule, because 2 of 6 heads alone had got to .85: 12
+                  other seeds, trained on hard boards, for three times the steps (``--steps 24000``). Open too where
+                  fewer than 9 of the 12 pairs get there. Written before any run of it
   twin            in ``detectors_settled`` all coupled holding heads ended at an AUROC of .95, those alone at .5 to .91.
                   Is it the jump's loss that lifts them, or a second tower to read from? K = 1 without the jump's loss,
                   whose tower then learns for the holding head alone, beside K = 1 with it and K = 0; seeds, steps and
                   boards of ``detectors_settled``. Holding loss at the end, test boards, by seed: the jump's loss
                   teaches where without it the loss is higher, 95 % interval above 0; a second tower is enough where
                   they are equivalent within +-.02 nats; else open. Written before any run without the jump's loss
+  tiers_long      ``detectors_settled`` trained on hard boards alone. Is coupling worth as much to the holding head
+                  after as many steps on easy ones? Its seeds, both tiers, each head on test boards of its own tier, t in
+                  [.6, 1] as in ``easy_vs_hard``: more on hard boards where D = hard - easy of the benefit has a 95 %
+                  interval above 0; the same where it lies within +-.02 nats (p < .05); else open. Written before any
+                  run on easy boards of this length, when the benefit on hard boards was known
 
 Given cells are seen, 3 seeds (``detectors``: 6, later 12). All of it is secondary to ``easy_vs_hard``: no threshold but
 where one is given, intervals only. The verdict of ``sizes`` is that of ``analysis.verdict``; docs/transitions.md asks
@@ -49,6 +54,7 @@ import pandas as pd
 
 from experiments import command
 from experiments import easy_vs_hard_arms_tables as tables
+from experiments import easy_vs_hard_detectors as heads
 from experiments.easy_vs_hard import PRESETS, Preset, described
 from experiments.easy_vs_hard_figures import against_calls, by_setting, by_skill, by_volume, by_width
 from gidd_jax import files, progress, sweep
@@ -60,7 +66,7 @@ SEEDS = range(3)
 OFTEN = 80
 """Steps between evaluations of the arm ``volume``: a take-off is told no closer."""
 LATER = range(6, 18)
-"""Seeds that no run had seen before ``detectors_settled``."""
+"""Seeds of ``detectors_settled``, ``twin`` and ``tiers_long``: not those of ``detectors``."""
 BRANCHES = 256
 """Held-out boards of a wrong search branch that the arm ``detectors`` asks of."""
 Run = Callable[..., sweep.SweepResult]
@@ -203,26 +209,39 @@ def detectors_settled(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str,
 
 def twin(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
     """The rows of ``detectors_settled``, and coupled ones without the jump's loss."""
-    known = dict([(places(preset)[1], tables.TIERS[1])])
-    parts = [grid(preset, seed=LATER, tier=list(known), attention=K, jump_weight=w) for K, w in tables.TWINS.values()]
+    hard = places(preset)[1]
+    parts = [grid(preset, seed=LATER, tier=hard, attention=K, jump_weight=w) for K, w in heads.TWINS.values()]
     rows = sweep.rows(sudoku, **{name: np.concatenate([getattr(p, name) for p in parts]) for name in parts[0]._fields})
     table = run([(_asked(preset), rows)]).table
     floor = float(table.loc[(table["metric"] == "holding_floor") & (table["bin"] == -1), "value"].iloc[-1])
     levels = {"holding_loss": ("oracle", floor), "auroc_random": ("chance", 0.5), "auroc_branch": ("chance", 0.5)}
-    drawn = by_setting(tables.by_twin(table, levels), levels, described(preset, preset.boards()))
+    drawn = by_setting(heads.by_twin(table, levels), levels, described(preset, preset.boards()))
     files.write(out / "twin.png", lambda path: drawn.savefig(path, dpi=150, format="png"))
-    return tables.twin(table)
+    files.write(out / "twin_by_seed.csv", lambda path: heads.ends(table).to_csv(path, float_format="%.4g"))
+    return heads.twin(table)
+
+
+def tiers_long(preset: Preset, run: Run, out: pathlib.Path) -> tuple[str, pd.DataFrame]:
+    """The rows of ``detectors_settled`` and as many on easy boards, measured on both tiers when they have ended."""
+    known = dict(zip(places(preset), tables.TIERS, strict=True))
+    trained = run([(_asked(preset), grid(preset, seed=LATER, tier=list(known)))])
+    parts = []
+    for name, test in zip(preset.tiers, tables.TIERS, strict=True):
+        measured = sweep.evaluate(sudoku, trained.directory, "test", eval_tier=name, eval_boards=512, branch_boards=0)
+        parts.append(measured.assign(test=test, tier=measured["tier"].map(known)))
+    return heads.by_tier(pd.concat(parts, ignore_index=True))
 
 
 def _detectors(
     preset: Preset, run: Run, figure: pathlib.Path, seeds: range, trained: tuple[str, ...], least: int = 2
 ) -> tuple[str, pd.DataFrame]:
+    """Trains seeds on tiers, asks all on hard boards."""
     known = {place: tier for place, tier in zip(places(preset), tables.TIERS, strict=True) if tier in trained}
     table = run([(_asked(preset), grid(preset, seed=seeds, tier=list(known)))]).table
-    curves = tables.by_evaluation(table, known)
-    drawn = by_skill(curves, tables.AT, described(preset, preset.boards()))
+    curves = heads.by_evaluation(table, known)
+    drawn = by_skill(curves, heads.AT, described(preset, preset.boards()))
     files.write(figure, lambda path: drawn.savefig(path, dpi=150, format="png"))
-    return tables.detectors(curves, least)
+    return heads.detectors(curves, least)
 
 
 def _asked(preset: Preset) -> sudoku.Config:
@@ -233,7 +252,18 @@ def _asked(preset: Preset) -> sudoku.Config:
 
 ARMS = {
     arm.__name__: arm
-    for arm in (curricula, volume, hysteresis, sizes, learning_rate, noise, detectors, detectors_settled, twin)
+    for arm in (
+        curricula,
+        volume,
+        hysteresis,
+        sizes,
+        learning_rate,
+        noise,
+        detectors,
+        detectors_settled,
+        twin,
+        tiers_long,
+    )
 }
 
 

@@ -9,6 +9,7 @@ from scipy.stats import nct, t
 
 from experiments import easy_vs_hard_arms_tables as arms
 from experiments import easy_vs_hard_contrasts as contrasts
+from experiments import easy_vs_hard_detectors as detectors
 
 SEEDS, COUPLINGS, TIERS, GROUPS = range(5), (0.0, 0.5, 1.0), ("easy", "hard"), {"g0": "given cells seen", "g1": "blind"}
 METRICS = ("jump_loss/t", "holding_loss/t", "auroc_branch/t", "auroc_random/t", "knockout_zero_jump/t")
@@ -150,7 +151,7 @@ def test_the_verdict_follows_the_thresholds_that_were_written_down(easy, hard, h
 @pytest.mark.parametrize(("gap", "word"), [(0.025, "only sooner"), (0.035, "open"), (-0.025, "only sooner")])
 def test_equally_good_detectors_differ_by_less_than_what_would_matter(gap, word):
     wobble = np.array([-0.03, 0.03, -0.03, 0.03, 0.0, 0.0]) * (0.1 if word == "only sooner" else 1)
-    assert arms._word(pd.Series(-abs(gap) + wobble), 2) == word
+    assert detectors._word(pd.Series(-abs(gap) + wobble), 2) == word
 
 
 def test_the_ways_up_and_down_are_laid_over_each_other_at_equal_couplings():
