@@ -34,8 +34,8 @@
                   teaches where without it the loss is higher, 95 % interval above 0; a second tower is enough where
                   they are equivalent within +-.02 nats; else open. Written before any run without the jump's loss
   tiers_long      ``detectors_settled`` trained on hard boards alone. Is coupling worth as much to the holding head
-                  after as many steps on easy ones? Its seeds, both tiers, each head on test boards of its own tier, t in
-                  [.6, 1] as in ``easy_vs_hard``: more on hard boards where D = hard - easy of the benefit has a 95 %
+                  after as many steps on easy ones? Its seeds, both tiers, each head on test boards of its own tier, t
+                  in [.6, 1] as in ``easy_vs_hard``: more on hard boards where D = hard - easy of the benefit has a 95 %
                   interval above 0; the same where it lies within +-.02 nats (p < .05); else open. Written before any
                   run on easy boards of this length, when the benefit on hard boards was known
 

@@ -6,6 +6,7 @@ of the loop, and with it every rounding, is the same whatever else the sweep hol
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -35,7 +36,7 @@ class Programs(NamedTuple):
     """The jitted edges of a sweep; each takes blocks and returns blocks.
 
     start(counts, hypers, data) -> replicas
-    advance(counts, replicas, hypers, data, first, last) -> (replicas, metrics [blocks, SLOTS, W, ...]); replicas are
+    advance(counts, replicas, hypers, data, first, last) -> (replicas, metrics [blocks, W, SLOTS, ...]); replicas are
         donated
     evaluate(counts, (replicas, hypers), data, split) -> (metrics, arrays), [blocks, W, ...]
     """
@@ -85,9 +86,9 @@ class Layout(NamedTuple):
         index[:, : rows.shape[1]] = np.where(rows < self.rows, rows, 0)
         return jax.device_put(column[index.reshape(-1, self.width)], self.sharding)
 
-    def gather(self, blocks: Any, axis: int = 1) -> np.ndarray:
-        """[blocks, ..., W at ``axis``, ...] on the devices -> [rows, ...] on the host, padding dropped."""
-        array = np.moveaxis(np.asarray(blocks), axis, 1)
+    def gather(self, blocks: Any) -> np.ndarray:
+        """[blocks, W, ...] on the devices -> [rows, ...] on the host, padding dropped."""
+        array = np.asarray(blocks)
         array = array.reshape(self.mesh.size, self.per_device, *array.shape[1:])[:, : self.filled]
         return array.reshape(-1, *array.shape[3:])[: self.rows]
 
@@ -109,9 +110,10 @@ def programs(study: Any, config: Any, mesh: jax.sharding.Mesh) -> Programs:
         sharded = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=rows, check_vma=False)
         return jax.jit(sharded, donate_argnums=donate)
 
-    start = jax.jit(jax.vmap(lambda hyper, data: _start(study, config, hyper, data), (0, None)))
-    step = jax.jit(jax.vmap(lambda *args: _step(study, config, *args), (0, 0, None, None)))
-    evaluate = jax.jit(jax.vmap(lambda *args: _evaluate(study, config, *args), (0, 0, None, None)))
+    rowwise = _alone if config.width == 1 else jax.vmap
+    start = jax.jit(rowwise(partial(_start, study, config), (0, None)))
+    advance = jax.jit(rowwise(partial(_advance, study, config), (0, 0, None, None, None)))
+    evaluate = jax.jit(rowwise(partial(_evaluate, study, config), (0, 0, None, None)))
 
     def started(counts, hypers, data):
         return _over_blocks(lambda block: start(block, data), counts[0], hypers)
@@ -119,24 +121,12 @@ def programs(study: Any, config: Any, mesh: jax.sharding.Mesh) -> Programs:
     def advanced(counts, replicas, hypers, data, first, last):
         def block(b, carry):
             replicas, gathered = carry
-            block_hypers = _at(hypers, b)
+            trained, sums = advance(_at(replicas, b), _at(hypers, b), data, first, last)
+            return _set(replicas, trained, b), _set(gathered, sums, b)
 
-            def one(i, carry):
-                state, sums = carry
-                state, means = step(state, block_hypers, data, i)
-                slot = i // config.log_every - first // config.log_every
-                return state, _set(sums, _pack(means) + _at(sums, slot), slot)
-
-            state = _at(replicas, b)
-            shapes = jax.eval_shape(step, state, block_hypers, data, first)[1]
-            size = sum(leaf.size for leaf in jax.tree.leaves(shapes)) // config.width
-            sums = jnp.zeros((SLOTS, config.width, size))
-            state, sums = jax.lax.fori_loop(first, last, one, (state, sums))
-            return _set(replicas, state, b), _set(gathered, _unpack(sums, shapes), b)
-
-        shapes = jax.eval_shape(step, _at(replicas, 0), _at(hypers, 0), data, first)[1]
+        shapes = jax.eval_shape(advance, _at(replicas, 0), _at(hypers, 0), data, first, last)[1]
         blocks = jax.tree.leaves(hypers)[0].shape[0]
-        gathered = jax.tree.map(lambda s: jnp.zeros((blocks, SLOTS, *s.shape), s.dtype), shapes)
+        gathered = jax.tree.map(lambda s: jnp.zeros((blocks, *s.shape), s.dtype), shapes)
         return jax.lax.fori_loop(0, counts[0], block, (replicas, gathered))
 
     def evaluated(counts, rows, data, split):
@@ -149,6 +139,16 @@ def programs(study: Any, config: Any, mesh: jax.sharding.Mesh) -> Programs:
     )
 
 
+def _alone(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
+    """`vmap` of a block of one row, by the row's own program: an axis of one element slows XLA's sums on a CPU."""
+
+    def block(*args):
+        row = (arg if axis is None else _at(arg, 0) for arg, axis in zip(args, in_axes, strict=True))
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], function(*row))
+
+    return block
+
+
 def _key(hyper: Any, stream: int, i: Any) -> PRNGKey:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(hyper.seed), stream), i)
 
@@ -156,6 +156,24 @@ def _key(hyper: Any, stream: int, i: Any) -> PRNGKey:
 def _start(study: Any, config: Any, hyper: Any, data: Tree) -> Replica:
     state = study.init(_key(hyper, INIT, 0), hyper, config, data)
     return Replica(state, jnp.int32(0), jnp.bool_(True), jnp.int32(-1))
+
+
+def _advance(
+    study: Any, config: Any, replica: Replica, hyper: Any, data: Tree, first: jax.Array, last: jax.Array
+) -> tuple[Replica, Tree]:
+    """Steps ``first`` to ``last``, and the sums of their metrics over every log interval, [SLOTS, ...]."""
+    step = jax.jit(partial(_step, study, config))
+
+    def one(i: jax.Array, carry: tuple[Replica, jax.Array]) -> tuple[Replica, jax.Array]:
+        replica, sums = carry
+        replica, means = step(replica, hyper, data, i)
+        slot = i // config.log_every - first // config.log_every
+        return replica, _set(sums, _pack(means) + _at(sums, slot), slot)
+
+    shapes = jax.eval_shape(step, replica, hyper, data, first)[1]
+    sums = jnp.zeros((SLOTS, sum(leaf.size for leaf in jax.tree.leaves(shapes))))
+    replica, sums = jax.lax.fori_loop(first, last, one, (replica, sums))
+    return replica, _unpack(sums, shapes)
 
 
 def _step(study: Any, config: Any, replica: Replica, hyper: Any, data: Tree, i: jax.Array) -> tuple[Replica, Metrics]:
@@ -200,12 +218,11 @@ def _set(tree: Tree, value: Tree, b: Any) -> Tree:
 
 
 def _pack(means: Tree) -> jax.Array:
-    """All numbers of W rows as one [W, numbers]: one addition a step instead of one a metric."""
-    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(means)], axis=1)
+    """All numbers in a row: one addition a step instead of one a metric."""
+    return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(means)])
 
 
 def _unpack(sums: jax.Array, shapes: Tree) -> Tree:
     leaves, structure = jax.tree.flatten(shapes)
-    cuts = np.cumsum([leaf.size // leaf.shape[0] for leaf in leaves])[:-1]
-    pieces = jnp.split(sums, cuts, axis=2)
-    return structure.unflatten(p.reshape(p.shape[0], *s.shape) for p, s in zip(pieces, leaves, strict=True))
+    pieces = jnp.split(sums, np.cumsum([leaf.size for leaf in leaves])[:-1], axis=1)
+    return structure.unflatten(p.reshape(len(p), *s.shape) for p, s in zip(pieces, leaves, strict=True))

@@ -186,7 +186,7 @@ def evaluate(
             replicas = writer.load(found[0], job.edges, job.hypers, job.data)
             where = jnp.int32(study.splits.index(split))
             result = job.edges.evaluate(job.place.counts, (replicas, job.hypers), job.data, where)
-            tables.append(writer.lines([found[1]], "given" if whole else split, result[0], 1))
+            tables.append(writer.lines([found[1]], "given" if whole else split, result[0], False))
             reached.add(found[1])
         configs.append(config)
     if len(reached) > 1:
@@ -211,7 +211,7 @@ def evaluate_model(
     replicas = job.edges.start(job.place.counts, job.hypers, job.data)
     found = job.edges.evaluate(job.place.counts, (replicas, job.hypers), job.data, jnp.int32(study.splits.index(split)))
     writer = Writer(study, config, "g0", "model", hypers, job.place, None)
-    table = writer.lines([-1 if step is None else step], "given" if whole else split, found[0], 1)
+    table = writer.lines([-1 if step is None else step], "given" if whole else split, found[0], False)
     return metrics.ordered([table if step is not None else table.assign(boards=-1)])
 
 

@@ -68,12 +68,12 @@ class Writer:
         """Training metrics of the steps first..last, one line a log interval."""
         every = self.config.log_every
         ends = [min((k + 1) * every, last) for k in range(first // every, -(-last // every))]
-        self.pending.append((ends, "train", sums, 2))
+        self.pending.append((ends, "train", sums, True))
 
     def evaluated(self, step: int, split: str, result: tuple[Tree, Tree]) -> None:
         """Metrics of one evaluation (its arrays go to ``arrays/`` beside the parts)."""
         found, arrays = result
-        self.pending.append(([step], split, found, 1))
+        self.pending.append(([step], split, found, False))
         if self.directory is not None and jax.tree.leaves(arrays):
             path = self.directory / "arrays" / f"{self.name}-{step:08d}-{split}.npz"
             self.pending.append((path, arrays))
@@ -106,16 +106,16 @@ class Writer:
         checkpoint.save(self.checkpoints, step, host, self.meta | {"step": step, "parts": self.sums})
         ledger.log_time(self.directory, event="checkpoint", cohort=self.name, step=step, seconds=_since(start))
 
-    def lines(self, ends: list[int], split: str, found: Tree, axis: int) -> pd.DataFrame:
-        """Metrics on the devices, rows at ``axis``, as lines of the table."""
-        found = jax.tree.map(lambda x: self._rows_of(x, axis, len(ends)), found)
+    def lines(self, ends: list[int], split: str, found: Tree, slots: bool) -> pd.DataFrame:
+        """Metrics on the devices, of one evaluation or of ``slots`` of training, as lines of the table."""
+        found = jax.tree.map(lambda x: self._by_end(x, len(ends), slots), found)
         per_step = self.study.per_step(self.config)
         columns = self.hypers._asdict()
         return metrics.lines(self.identities, columns, self.group, ends, per_step, split, found)
 
-    def _rows_of(self, value: Any, axis: int, steps: int) -> np.ndarray:
-        rows = self.place.gather(value, axis)
-        return np.moveaxis(rows, 1, 0)[:steps] if axis == 2 else rows[None]
+    def _by_end(self, value: Any, ends: int, slots: bool) -> np.ndarray:
+        rows = self.place.gather(value)
+        return np.moveaxis(rows, 1, 0)[:ends] if slots else rows[None]
 
     def _host(self, tree: Tree) -> Tree:
         return jax.tree.map(self.place.gather, jax.device_get(tree))

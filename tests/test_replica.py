@@ -1,6 +1,7 @@
 """Replica-coupled attention: the exact properties T1-T6 of its specification and independent float64 references."""
 
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +132,28 @@ def test_the_value_alone_is_that_which_is_differentiated():
     np.testing.assert_allclose(alone, taken, rtol=2e-6, atol=1e-7)
     weights = jax.nn.softmax(q @ k.swapaxes(-1, -2) / k.shape[-1] ** 0.5, axis=-1)
     np.testing.assert_allclose(alone, weights @ v, rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("cells", [(5, 7), (64, 64), (70, 66)], ids=["small", "still small", "large"])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_every_derivative_is_that_of_the_formula(cells, dropped):
+    """Backwards, forwards, and forwards over backwards; transposed products are held up to 64 x 64."""
+    keys = jax.random.split(jax.random.key(9), 7)
+    q, dq, c = (jax.random.normal(key, (2, 3, cells[0], 4)) for key in keys[:3])
+    k, v, dk, dv = (jax.random.normal(key, (2, 3, cells[1], 4)) for key in keys[3:])
+    keep = jnp.where(jnp.arange(cells[1]) % 3 > 0, 1.5, 0.0)[None, None, None] if dropped else 1.0
+
+    def formula(q, k, v):
+        return (jax.nn.softmax(q @ k.swapaxes(-1, -2) / 2, axis=-1) * keep) @ v
+
+    ours = partial(replica.attention, on_weights=(lambda weights: weights * keep) if dropped else None)
+    both = []
+    for function in (ours, formula):
+        back = jax.grad(lambda q, k, v, f=function: (f(q, k, v) * c).sum(), (0, 1, 2))
+        forth = jax.jvp(function, (q, k, v), (dq, dk, dv))
+        both.append(jax.tree.leaves((forth, jax.jit(back)(q, k, v), jax.jvp(back, (q, k, v), (dq, dk, dv))[1])))
+    for found, right in zip(*both, strict=True):
+        np.testing.assert_allclose(found, right, rtol=2e-4, atol=2e-5)
 
 
 def test_t5_is_not_the_joint_softmax(golden):

@@ -43,27 +43,26 @@ def product(subscripts: str, x: Float[Array, "..."], y: Float[Array, "..."], dty
 
 
 @jax.custom_vjp
-def project(x_TxBxSxD: Float[Array, "T B S D"], kernel_TxDxF: Float[Array, "T D F"]) -> Float[Array, "T B S F"]:
+def project(x_TxNxD: Float[Array, "T N D"], kernel_TxDxF: Float[Array, "T D F"]) -> Float[Array, "T N F"]:
     """x W per tower. The gradient of W is formed with the narrower operand first, the one that XLA transposes on a CPU.
 
     Reverse mode, or forward over reverse; not forward mode alone.
     """
-    return _project_fwd(x_TxBxSxD, kernel_TxDxF)[0]
+    return _project_fwd(x_TxNxD, kernel_TxDxF)[0]
 
 
 def _project_fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return jnp.einsum("tbsd,tdf->tbsf", x, kernel), (x, kernel)
+    return jnp.einsum("tnd,tdf->tnf", x, kernel), (x, kernel)
 
 
-def _project_bwd(saved: tuple[Array, Array], dy_TxBxSxF: Array) -> tuple[Array, Array]:
-    x_TxBxSxD, kernel_TxDxF = saved
-    x_TxNxD, dy_TxNxF = (y.reshape(y.shape[0], -1, y.shape[-1]) for y in (x_TxBxSxD, dy_TxBxSxF))
+def _project_bwd(saved: tuple[Array, Array], dy_TxNxF: Array) -> tuple[Array, Array]:
+    x_TxNxD, kernel_TxDxF = saved
     by_row = ((1,), (1,)), ((0,), (0,))
     if x_TxNxD.shape[-1] <= dy_TxNxF.shape[-1]:
         gradient = jax.lax.dot_general(x_TxNxD, dy_TxNxF, by_row)
     else:
         gradient = jax.lax.dot_general(dy_TxNxF, x_TxNxD, by_row).swapaxes(1, 2)
-    return jnp.einsum("tbsf,tdf->tbsd", dy_TxBxSxF, kernel_TxDxF), gradient
+    return jnp.einsum("tnf,tdf->tnd", dy_TxNxF, kernel_TxDxF), gradient
 
 
 project.defvjp(_project_fwd, _project_bwd)
@@ -82,12 +81,13 @@ class Dense(nn.Module):
     dtype: jnp.dtype = FLOAT32
 
     @nn.compact
-    def __call__(self, x_TxBxSxD: Float[Array, "T B S D"]) -> Float[Array, "T B S F"]:
+    def __call__(self, x_TxBxSxD: Float[Array, "T *rows D"]) -> Float[Array, "T *rows F"]:
         towers, *_, width = x_TxBxSxD.shape
         kernel_TxDxF = self.param("kernel", _shape_only, (towers, width, self.features))
         bias_TxF = self.param("bias", _shape_only, (towers, self.features))
-        y_TxBxSxF = project(x_TxBxSxD.astype(self.dtype), kernel_TxDxF.astype(self.dtype)).astype(FLOAT32)
-        return y_TxBxSxF + bias_TxF[:, None, None, :]
+        x_TxNxD = x_TxBxSxD.reshape(towers, -1, width).astype(self.dtype)
+        y_TxNxF = project(x_TxNxD, kernel_TxDxF.astype(self.dtype)).astype(FLOAT32) + bias_TxF[:, None, :]
+        return y_TxNxF.reshape(*x_TxBxSxD.shape[:-1], self.features)
 
 
 class Embedding(nn.Module):
@@ -202,9 +202,9 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x_TxBxSxD: Float[Array, "T B S D"], g: Float[Array, ""]) -> Float[Array, "T B S D"]:
         towers, batch, cells, width = x_TxBxSxD.shape
-        qkv = Dense(3 * width, self.dtype, name="qkv")(x_TxBxSxD)
+        qkv_TxNxE = Dense(3 * width, self.dtype, name="qkv")(x_TxBxSxD.reshape(towers, -1, width))
         by_head = (towers, batch, cells, self.heads, width // self.heads)
-        q, k, v = (x.reshape(by_head).swapaxes(2, 3) for x in jnp.split(qkv, 3, axis=-1))  # each [T,B,H,S,D/H]
+        q, k, v = (x.reshape(by_head).swapaxes(2, 3) for x in jnp.split(qkv_TxNxE, 3, axis=-1))  # each [T,B,H,S,D/H]
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
         q, k, v = q.astype(self.dtype), k.astype(self.dtype), v.astype(self.dtype)

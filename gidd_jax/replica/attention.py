@@ -29,13 +29,12 @@ def attention(
     The softmax runs in the input's dtype, bfloat16 in float32. `on_weights` acts on the weights (dropout).
     Keys where ``mask`` is False are not read; a row that may read none reads all alike.
     """
-    exact = jnp.promote_types(q.dtype, jnp.float32)
-    scores = jnp.einsum("...sd,...kd->...sk", q / q.shape[-1] ** 0.5, k, preferred_element_type=exact)
+    scores = _scores(q / q.shape[-1] ** 0.5, k)
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     if on_weights is None:
         return _read(scores, v)
-    return _product(on_weights(_softmax(scores)), v)
+    return _product(on_weights(_softmax(scores)).astype(v.dtype), v)
 
 
 def fused(
@@ -65,15 +64,30 @@ def _all(length: int, x: Float[Array, "N S H Dh"]) -> Int[Array, "N"]:
     return length + 0 * jnp.isnan(x[:, 0, 0, 0]).astype(jnp.int32)
 
 
+SMALL = 64 * 64
+"""Weights of a head up to which their transpose is cheaper as a copy; from 81 x 81 on it is not."""
+
 KERNELS: dict[str, Attend] = {"auto": attention, "einsum": attention, "cudnn": fused}
 """By name; "auto" is the einsum where nobody has raced them."""
+
+
+@jax.custom_jvp
+def _scores(q: Float[Array, "*batch S Dh"], k: Float[Array, "*batch K Dh"]) -> Float[Array, "*batch S K"]:
+    """q k^T, of half precision in float32."""
+    return jnp.einsum("...sd,...kd->...sk", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
+
+
+@_scores.defjvp
+def _scores_jvp(primals, tangents):
+    (q, k), (dq, dk) = primals, tangents
+    return _scores(q, k), _scores(dq, k) + _held(_scores(dk, q)).swapaxes(-1, -2)
 
 
 @jax.custom_jvp
 def _read(scores: Float[Array, "*batch S K"], v: Float[Array, "*batch K Dh"]) -> Float[Array, "*batch S Dh"]:
     """softmax(scores) v. Alone it divides [S,Dh] at the end, not [S,K]; its derivative needs the weights anyway."""
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-    mean = _product(weights, v) / weights.sum(-1, keepdims=True).astype(v.dtype)
+    mean = _product(weights.astype(v.dtype), v) / weights.sum(-1, keepdims=True).astype(v.dtype)
     # The bounds change no finite number: they keep XLA from contracting the quotient with what is added to it, which
     # would round own + cross unlike cross + own.
     return jnp.clip(mean, jnp.finfo(v.dtype).min, jnp.finfo(v.dtype).max)
@@ -83,7 +97,7 @@ def _read(scores: Float[Array, "*batch S K"], v: Float[Array, "*batch K Dh"]) ->
 def _read_jvp(primals, tangents):
     (scores, v), (d_scores, dv) = primals, tangents
     weights, moved = jax.jvp(_softmax, (scores,), (d_scores,))
-    return _product(weights, v), _product(moved, v) + _product(weights, dv)
+    return jax.jvp(_product, (weights.astype(v.dtype), v), (moved.astype(v.dtype), dv))
 
 
 @jax.custom_jvp
@@ -100,8 +114,25 @@ def _softmax_jvp(primals, tangents):
     return weights, weights * (change - (weights * change).sum(-1, keepdims=True))
 
 
+@jax.custom_jvp
 def _product(weights: Float[Array, "*batch S K"], v: Float[Array, "*batch K Dh"]) -> Float[Array, "*batch S Dh"]:
-    return jnp.einsum("...sk,...kd->...sd", weights.astype(v.dtype), v, preferred_element_type=v.dtype)
+    return jnp.einsum("...sk,...kd->...sd", weights, v, preferred_element_type=v.dtype)
+
+
+@_product.defjvp
+def _product_jvp(primals, tangents):
+    (weights, v), (moved, dv) = primals, tangents
+    by_key = _held(weights.swapaxes(-1, -2))
+    read = jnp.einsum("...ks,...kd->...sd", by_key, dv, preferred_element_type=v.dtype)
+    return _product(weights, v), _product(moved, v) + read
+
+
+def _held(x: Float[Array, "*batch M N"]) -> Float[Array, "*batch M N"]:
+    """x, and its gradient, where they are small as arrays that exist, so that no product reads them transposed.
+
+    On a CPU XLA makes a copy and a fast product of a small one, or, unless it is held, a slow product of it as it lies.
+    """
+    return jax.lax.optimization_barrier(x) if x.shape[-1] * x.shape[-2] <= SMALL else x
 
 
 def swap(k: Float[Array, "2 *rest"], v: Float[Array, "2 *rest"]) -> tuple[Array, Array]:
