@@ -134,10 +134,10 @@ def test_the_value_alone_is_that_which_is_differentiated():
     np.testing.assert_allclose(alone, weights @ v, rtol=2e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("cells", [(5, 7), (64, 64), (70, 66)], ids=["small", "still small", "large"])
+@pytest.mark.parametrize("cells", [(5, 7), (32, 32), (33, 32)], ids=["small", "still small", "large"])
 @pytest.mark.parametrize("dropped", [False, True])
 def test_every_derivative_is_that_of_the_formula(cells, dropped):
-    """Backwards, forwards, and forwards over backwards; transposed products are held up to 64 x 64."""
+    """Backwards, forwards, and forwards over backwards; transposed products are held up to 32 x 32."""
     keys = jax.random.split(jax.random.key(9), 7)
     q, dq, c = (jax.random.normal(key, (2, 3, cells[0], 4)) for key in keys[:3])
     k, v, dk, dv = (jax.random.normal(key, (2, 3, cells[1], 4)) for key in keys[3:])

@@ -64,8 +64,8 @@ def _all(length: int, x: Float[Array, "N S H Dh"]) -> Int[Array, "N"]:
     return length + 0 * jnp.isnan(x[:, 0, 0, 0]).astype(jnp.int32)
 
 
-SMALL = 64 * 64
-"""Weights of a head up to which their transpose is cheaper as a copy; from 81 x 81 on it is not."""
+SMALL = 32 * 32
+"""Weights of a head up to which their transpose is cheaper as a copy; at 36 x 36 it is no longer."""
 
 KERNELS: dict[str, Attend] = {"auto": attention, "einsum": attention, "cudnn": fused}
 """By name; "auto" is the einsum where nobody has raced them."""
@@ -80,7 +80,9 @@ def _scores(q: Float[Array, "*batch S Dh"], k: Float[Array, "*batch K Dh"]) -> F
 @_scores.defjvp
 def _scores_jvp(primals, tangents):
     (q, k), (dq, dk) = primals, tangents
-    return _scores(q, k), _scores(dq, k) + _held(_scores(dk, q)).swapaxes(-1, -2)
+    scores = _scores(q, k)
+    by_key = _held(_scores(dk, q)).swapaxes(-1, -2) if _small(scores) else _scores(q, dk)
+    return scores, _scores(dq, k) + by_key
 
 
 @jax.custom_jvp
@@ -122,17 +124,21 @@ def _product(weights: Float[Array, "*batch S K"], v: Float[Array, "*batch K Dh"]
 @_product.defjvp
 def _product_jvp(primals, tangents):
     (weights, v), (moved, dv) = primals, tangents
-    by_key = _held(weights.swapaxes(-1, -2))
-    read = jnp.einsum("...ks,...kd->...sd", by_key, dv, preferred_element_type=v.dtype)
+    if _small(weights):
+        by_key = _held(weights.swapaxes(-1, -2))
+        read = jnp.einsum("...ks,...kd->...sd", by_key, dv, preferred_element_type=v.dtype)
+    else:
+        read = _product(weights, dv)
     return _product(weights, v), _product(moved, v) + read
 
 
-def _held(x: Float[Array, "*batch M N"]) -> Float[Array, "*batch M N"]:
-    """x, and its gradient, where they are small as arrays that exist, so that no product reads them transposed.
+def _small(weights: Float[Array, "*batch S K"]) -> bool:
+    return weights.shape[-1] * weights.shape[-2] <= SMALL
 
-    On a CPU XLA makes a copy and a fast product of a small one, or, unless it is held, a slow product of it as it lies.
-    """
-    return jax.lax.optimization_barrier(x) if x.shape[-1] * x.shape[-2] <= SMALL else x
+
+_held = jax.lax.optimization_barrier
+"""x, and its gradient, as arrays that exist: of a small one that is read transposed XLA on a CPU makes a copy and a fast
+product if the copy is held, and else a slow product of it as it lies."""
 
 
 def swap(k: Float[Array, "2 *rest"], v: Float[Array, "2 *rest"]) -> tuple[Array, Array]:
