@@ -137,8 +137,8 @@ def _small(weights: Float[Array, "*batch S K"]) -> bool:
 
 
 _held = jax.lax.optimization_barrier
-"""x, and its gradient, as arrays that exist: of a small one that is read transposed XLA on a CPU makes a copy and a fast
-product if the copy is held, and else a slow product of it as it lies."""
+"""x, and its gradient, as arrays that exist: of a small one that is read transposed XLA on a CPU makes a copy and a
+fast product if the copy is held, and else a slow product of it as it lies."""
 
 
 def swap(k: Float[Array, "2 *rest"], v: Float[Array, "2 *rest"]) -> tuple[Array, Array]:
