@@ -36,7 +36,7 @@ SCALES = {
     "full": Sizes(
         {
             "towers 4x4": Size(TOWERS, (1, 4, 16, 64, 256), (1, 4, 16, 64), 128),
-            "posts 806k": Size(POSTS.but(dropout=0.0), (1, 4, 16), (1,), 4),
+            "posts 806k": Size(POSTS.but(dropout=0.0), (1, 4, 16), (1,), 16),
         },
         Size(TOWERS, (32,), (), 256),
     ),

@@ -17,7 +17,11 @@ PRODUCTS = {"forward": "bmk,bkn->bmn", "to the input": "bmn,bkn->bmk", "to the w
 
 
 class Sizes(NamedTuple):
-    """The model and its steps a call; sides of the mask that dropout is timed on; whether torch.compile is tried."""
+    """The model and its steps a call; sides of the mask that dropout is timed on; whether torch.compile is tried.
+
+    A call asks the system anew for the memory of its temporaries, which costs a fifth of a step: a sweep makes seconds
+    of steps a call, so steps are timed some at once.
+    """
 
     subject: subjects.Subject
     steps: int
@@ -26,7 +30,7 @@ class Sizes(NamedTuple):
 
 
 SCALES = {
-    "full": Sizes(subjects.POSTS, 3, (5184, 512), True),
+    "full": Sizes(subjects.POSTS, 16, (5184, 512), True),
     "quick": Sizes(subjects.POSTS.but(d_model=32, layers=1, batch=16), 2, (1024, 128), False),
     "tiny": Sizes(subjects.TINIEST.but(trunk="shared", norm="post", given=False), 2, (16, 8), False),
 }
