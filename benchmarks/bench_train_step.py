@@ -19,8 +19,8 @@ PRODUCTS = {"forward": "bmk,bkn->bmn", "to the input": "bmn,bkn->bmk", "to the w
 class Sizes(NamedTuple):
     """The model and its steps a call; sides of the mask that dropout is timed on; whether torch.compile is tried.
 
-    A call asks the system anew for the memory of its temporaries, which costs a fifth of a step: a sweep makes seconds
-    of steps a call, so steps are timed some at once.
+    A call asks the system anew for the memory of its temporaries, on a CPU a quarter of a step. A sweep makes seconds
+    of steps a call, so several are timed at once, and beside them one a call.
     """
 
     subject: subjects.Subject
@@ -37,7 +37,7 @@ SCALES = {
 
 
 def rows(sizes: Sizes, pace: Pace, rates: Rates) -> Iterator[Row]:
-    """Without dropout beside the bare products, with it beside without; then PyTorch; then the mask alone."""
+    """Without dropout beside the bare products and a step a call, with it beside without; PyTorch; the mask alone."""
     dtypes = ("float32",) if jax.default_backend() == "cpu" else ("float32", "bfloat16")
     for dtype in dtypes:
         yield from _ours(sizes, dtype, pace, rates)
@@ -50,6 +50,7 @@ def _ours(sizes: Sizes, dtype: str, pace: Pace, rates: Rates) -> Iterator[Row]:
     config = made[0.0].config
     work = subjects.work(made[0.0])
     shape = {"parameters": _parameters(made[0.0]), "batch": config.batch, "dtype": dtype}
+    singly = subjects.advancing(_afresh(made[0.0]), 1)
     run = {rate: subjects.advancing(each, sizes.steps) for rate, each in made.items()}
     products, n = flops.two_head_products(subjects.model(config), config.batch), sizes.steps
     once, floor = bare_products(products, dtype, rates)
@@ -57,11 +58,21 @@ def _ours(sizes: Sizes, dtype: str, pace: Pace, rates: Rates) -> Iterator[Row]:
     def bare() -> list:
         return [once() for _ in range(n)]
 
+    def one_by_one() -> Any:
+        for _ in range(n - 1):
+            jax.block_until_ready(singly())
+        return singly()
+
     ours, theirs, ratio = paired(run[0.0], bare, pace)
     note = "the products of forward and backward alone, one after another"
     yield Row("train_step/bare products", shape, theirs.each(n), floor_s=floor, note=note, flops=work["flops"])
     plain = shape | {"dropout": 0.0}
     yield Row("train_step/step", plain, ours.each(n), made[0.0].advance, "bare products", ratio, None, floor, **work)
+    ours, single, ratio = paired(run[0.0], one_by_one, pace)
+    note = "the memory of its temporaries asked for at every step"
+    yield Row("train_step/a step a call", plain, single.each(n), made[0.0].advance, floor_s=floor, note=note, **work)
+    many = plain | {"steps a call": n}
+    yield Row("train_step/step", many, ours.each(n), made[0.0].advance, "a step a call", ratio, None, floor, **work)
     dropped, _, ratio = paired(run[0.1], run[0.0], pace)
     named = shape | {"dropout": 0.1}
     yield Row("train_step/step", named, dropped.each(n), made[0.1].advance, "no dropout", ratio, None, floor, **work)
